@@ -1,1 +1,17 @@
-pub fn x() {}
+//! oxon: tensors, automatic differentiation, SIMD kernels for the CPU and WGSL compute shaders for any
+//! GPU. The list of modules is the architecture, read from the top: each knows only those above it.
+
+#[macro_use]
+pub mod core;
+#[macro_use]
+pub mod ir;
+pub mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+pub mod graph;
+pub mod ops;
+
+pub mod autograd;
+pub mod io;
+#[cfg(feature = "python")]
+mod python;

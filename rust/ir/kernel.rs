@@ -167,6 +167,14 @@ pub enum Kernel {
 }
 
 impl Kernel {
+    /// Whether the values of the operands decide if this can run: such a node remembers the user's line.
+    pub fn fails_late(&self) -> bool {
+        matches!(
+            self,
+            Kernel::Take { .. } | Kernel::TakeInput { .. } | Kernel::Gather { .. } | Kernel::Scatter { .. }
+        )
+    }
+
     /// The name in errors and structure keys.
     pub fn name(&self) -> &'static str {
         match self {

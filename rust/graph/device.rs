@@ -1,0 +1,163 @@
+//! Where data lies and where kernels run: the one file that names both backends.
+
+use super::node::{Operand, Spec};
+use crate::core::{DType, Layout, Result};
+use crate::cpu;
+#[cfg(feature = "gpu")]
+use crate::gpu;
+use crate::ir::Kernel;
+use crate::{bail, core::Error};
+use smallvec::SmallVec;
+use std::fmt;
+use std::sync::Arc;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Device {
+    Cpu,
+    Gpu,
+}
+
+impl Device {
+    pub fn parse(name: &str) -> Result<Device> {
+        match name {
+            "cpu" => Ok(Device::Cpu),
+            "gpu" if cfg!(feature = "gpu") => Ok(Device::Gpu),
+            "gpu" => bail!(Device, "device \"gpu\": this build of oxon has no GPU support"),
+            _ => bail!(Device, "device {name:?} is unknown; there are \"cpu\" and \"gpu\""),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Device::Cpu => "cpu",
+            Device::Gpu => "gpu",
+        })
+    }
+}
+
+/// The bytes of one node's output.
+#[derive(Debug)]
+pub enum Buffer {
+    Cpu(cpu::Memory),
+    #[cfg(feature = "gpu")]
+    Gpu(gpu::Buffer),
+}
+
+impl Buffer {
+    pub fn alloc(device: Device, bytes: usize) -> Result<Buffer> {
+        match device {
+            Device::Cpu => Ok(Buffer::Cpu(cpu::Memory::alloc(bytes)?)),
+            #[cfg(feature = "gpu")]
+            Device::Gpu => Ok(Buffer::Gpu(gpu::alloc(bytes)?)),
+            #[cfg(not(feature = "gpu"))]
+            Device::Gpu => Err(no_gpu()),
+        }
+    }
+
+    /// Whether a kernel may write its result here once nobody else holds it: memory that Python or
+    /// another library owns is never written.
+    pub fn is_ours(&self) -> bool {
+        match self {
+            Buffer::Cpu(memory) => memory.is_ours(),
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(_) => true,
+        }
+    }
+
+    /// The host memory, of a CPU buffer.
+    pub fn host(&self) -> Option<&cpu::Memory> {
+        match self {
+            Buffer::Cpu(memory) => Some(memory),
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(_) => None,
+        }
+    }
+
+    /// A copy on another device.
+    pub fn transfer(&self, to: Device) -> Result<Buffer> {
+        match (self, to) {
+            (Buffer::Cpu(memory), Device::Cpu) => Ok(Buffer::Cpu(cpu::Memory::copy_of(memory.bytes())?)),
+            #[cfg(feature = "gpu")]
+            (Buffer::Cpu(memory), Device::Gpu) => Ok(Buffer::Gpu(gpu::upload(memory.bytes())?)),
+            #[cfg(feature = "gpu")]
+            (Buffer::Gpu(buffer), Device::Cpu) => Ok(Buffer::Cpu(cpu::Memory::copy_of(&gpu::download(buffer)?)?)),
+            #[cfg(feature = "gpu")]
+            (Buffer::Gpu(_), Device::Gpu) => bail!(Device, "a copy from one GPU to another is not supported yet"),
+            #[cfg(not(feature = "gpu"))]
+            (_, Device::Gpu) => Err(no_gpu()),
+        }
+    }
+}
+
+#[allow(dead_code, reason = "only builds without the gpu feature need it")]
+fn no_gpu() -> Error {
+    Error::Device("this build of oxon has no GPU support".into())
+}
+
+/// What a kernel reads: a buffer that is ready, as a strided view.
+pub struct Input<'a> {
+    pub buffer: &'a Buffer,
+    pub layout: &'a Layout,
+    pub dtype: DType,
+}
+
+impl<'a> Input<'a> {
+    pub fn of(operand: &'a Operand) -> Result<Input<'a>> {
+        let buffer = operand.value.ready().expect("operands run before the kernels that read them")?;
+        Ok(Input { buffer, layout: &operand.layout, dtype: operand.dtype() })
+    }
+}
+
+/// Runs one planned kernel. `outputs` are as large as `specs` say; one may be the very memory of an
+/// input that nobody else holds.
+pub fn run(
+    device: Device,
+    kernel: &Kernel,
+    inputs: &[Input<'_>],
+    specs: &[Spec],
+    outputs: &[Arc<Buffer>],
+) -> Result<()> {
+    match device {
+        Device::Cpu => {
+            let views: SmallVec<[cpu::View<'_>; 4]> = inputs
+                .iter()
+                .map(|input| match input.buffer.host() {
+                    Some(memory) => cpu::View { ptr: memory.ptr(), layout: input.layout, dtype: input.dtype },
+                    None => unreachable!("the graph never mixes devices"),
+                })
+                .collect();
+            let outs: SmallVec<[cpu::Out<'_>; 2]> = specs
+                .iter()
+                .zip(outputs)
+                .map(|(spec, buffer)| match buffer.host() {
+                    Some(memory) => cpu::Out { ptr: memory.ptr(), shape: &spec.shape, dtype: spec.dtype },
+                    None => unreachable!("the graph never mixes devices"),
+                })
+                .collect();
+            cpu::run(kernel, &views, &outs)
+        }
+        #[cfg(feature = "gpu")]
+        Device::Gpu => {
+            let views: SmallVec<[gpu::View<'_>; 4]> = inputs
+                .iter()
+                .map(|input| match input.buffer {
+                    Buffer::Gpu(buffer) => gpu::View { buffer, layout: input.layout, dtype: input.dtype },
+                    Buffer::Cpu(_) => unreachable!("the graph never mixes devices"),
+                })
+                .collect();
+            let outs: SmallVec<[gpu::Out<'_>; 2]> = specs
+                .iter()
+                .zip(outputs)
+                .map(|(spec, buffer)| match &**buffer {
+                    Buffer::Gpu(buffer) => gpu::Out { buffer, shape: &spec.shape, dtype: spec.dtype },
+                    Buffer::Cpu(_) => unreachable!("the graph never mixes devices"),
+                })
+                .collect();
+            gpu::run(kernel, &views, &outs)
+        }
+        #[cfg(not(feature = "gpu"))]
+        Device::Gpu => Err(no_gpu()),
+    }
+}

@@ -1,0 +1,175 @@
+//! The tensor: an immutable value, seen through a layout, with its place in the autograd record.
+
+use super::device::{Buffer, Device};
+use super::node::{Node, Operand, Operands, Spec, Specs, Value, Work};
+use super::record::{Edge, user_line};
+use super::{run, window};
+use crate::core::{DType, Error, Layout, Result, Shape};
+use crate::cpu;
+use crate::ir::Kernel;
+use smallvec::SmallVec;
+use std::fmt;
+use std::sync::Arc;
+
+/// A handle on a value; cloning it is cheap and shares everything.
+#[derive(Clone)]
+pub struct Tensor(Arc<Inner>);
+
+struct Inner {
+    value: Value,
+    layout: Layout,
+    edge: Edge,
+    /// Made by indexing or reshaping: in-place methods refuse it.
+    view: bool,
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({}, {}, {})", self.shape(), self.dtype(), self.device())
+    }
+}
+
+impl Tensor {
+    fn new(value: Value, layout: Layout) -> Tensor {
+        Tensor(Arc::new(Inner { value, layout, edge: Edge::None, view: false }))
+    }
+
+    /// A tensor that holds `buffer`, row-major.
+    pub fn from_buffer(device: Device, shape: Shape, dtype: DType, buffer: Buffer) -> Tensor {
+        let layout = Layout::contiguous(shape.clone());
+        Tensor::new(Value { node: Node::ready(device, Spec { shape, dtype }, buffer), output: 0 }, layout)
+    }
+
+    /// A tensor on the CPU that sees `memory` through `layout`, in a buffer of `len` elements.
+    pub fn from_memory(memory: cpu::Memory, len: usize, layout: Layout, dtype: DType) -> Tensor {
+        let spec = Spec { shape: Shape::new(&[len]), dtype };
+        Tensor::new(
+            Value { node: Node::ready(Device::Cpu, spec, Buffer::Cpu(memory)), output: 0 },
+            layout,
+        )
+    }
+
+    /// Appends a node for `kernel` and gives its outputs; nothing runs yet.
+    pub fn pending(
+        device: Device,
+        kernel: Kernel,
+        operands: Operands,
+        outputs: Specs,
+    ) -> Result<SmallVec<[Tensor; 1]>> {
+        let line = if kernel.fails_late() { user_line() } else { None };
+        let node = Node::pending(device, outputs, Work { kernel, operands, line });
+        let out = node
+            .outputs
+            .iter()
+            .enumerate()
+            .map(|(output, spec)| {
+                Tensor::new(Value { node: node.clone(), output }, Layout::contiguous(spec.shape.clone()))
+            })
+            .collect();
+        window::push(&node)?;
+        Ok(out)
+    }
+
+    pub fn shape(&self) -> &Shape {
+        &self.0.layout.shape
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+
+    pub fn rank(&self) -> usize {
+        self.0.layout.rank()
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.layout.count()
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.0.value.spec().dtype
+    }
+
+    pub fn device(&self) -> Device {
+        self.0.value.node.device
+    }
+
+    pub fn value(&self) -> &Value {
+        &self.0.value
+    }
+
+    pub fn edge(&self) -> &Edge {
+        &self.0.edge
+    }
+
+    pub fn requires_grad(&self) -> bool {
+        self.0.edge.is_some()
+    }
+
+    pub fn is_view(&self) -> bool {
+        self.0.view
+    }
+
+    pub fn operand(&self) -> Operand {
+        Operand { value: self.0.value.clone(), layout: self.0.layout.clone() }
+    }
+
+    /// The same elements seen through another layout, without history.
+    pub fn with_layout(&self, layout: Layout) -> Tensor {
+        Tensor(Arc::new(Inner { value: self.0.value.clone(), layout, edge: Edge::None, view: true }))
+    }
+
+    /// The same value with another place in the record.
+    pub fn with_edge(&self, edge: Edge) -> Tensor {
+        Tensor(Arc::new(Inner {
+            value: self.0.value.clone(),
+            layout: self.0.layout.clone(),
+            edge,
+            view: self.0.view,
+        }))
+    }
+
+    /// The same value as a tensor of its own, not a view of another.
+    pub fn as_own(&self) -> Tensor {
+        Tensor(Arc::new(Inner {
+            value: self.0.value.clone(),
+            layout: self.0.layout.clone(),
+            edge: self.0.edge.clone(),
+            view: false,
+        }))
+    }
+
+    /// The same value without history.
+    pub fn detach(&self) -> Tensor {
+        if self.requires_grad() { self.with_edge(Edge::None) } else { self.clone() }
+    }
+
+    pub fn is_contiguous(&self) -> bool {
+        self.0.layout.is_contiguous()
+    }
+
+    /// Runs what this tensor needs.
+    pub fn realise(&self) -> Result<&Arc<Buffer>> {
+        if self.0.value.ready().is_none() {
+            run::realise(&self.0.value)?;
+        }
+        self.0.value.ready().expect("realised")
+    }
+
+    /// The host memory behind a CPU tensor, run first if need be.
+    pub fn host(&self) -> Result<&cpu::Memory> {
+        self.realise()?.host().ok_or_else(|| {
+            Error::Device(format!("the tensor is on {}; copy it first: `x.cpu()`", self.device()))
+        })
+    }
+
+    /// Reads one element of a tensor that has exactly one, as stored bytes.
+    pub fn element_bytes(&self) -> Result<[u8; 8]> {
+        let memory = self.host()?;
+        let size = self.dtype().size();
+        let start = self.0.layout.offset * size;
+        let mut out = [0; 8];
+        out[..size].copy_from_slice(&memory.bytes()[start..start + size]);
+        Ok(out)
+    }
+}
