@@ -1,0 +1,64 @@
+"""What the functions of this package share: sizes given as one number, unbatched input, reductions."""
+
+from __future__ import annotations
+
+from ..._core import ShapeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from ..._core import Tensor
+
+    Size = int | Sequence[int]
+
+
+def sizes(value: Size, rank: int, function: str, name: str) -> tuple[int, ...]:
+    """`value` for each of `rank` axes: an integer stands for all of them."""
+    if isinstance(value, int):
+        return (value,) * rank
+    result = tuple(value)
+    if len(result) == 1:
+        result *= rank
+    if len(result) != rank or not all(isinstance(item, int) for item in result):
+        raise ValueError(f"{function}: {name} must be an integer or {rank} integers, not {value!r}")
+    return result
+
+
+def batched(function: str, rank: int, x: Tensor, apply: Callable[[Tensor], Any]) -> Any:
+    """`apply` to x of shape (N, C, *rank axes), or to (C, *rank axes) through a batch of one."""
+    if x.ndim == rank + 2:
+        return apply(x)
+    if x.ndim != rank + 1:
+        axes = ", ".join(["L"] if rank == 1 else ["H", "W"])
+        raise ShapeError(f"{function}: expected (N, C, {axes}) or (C, {axes}), not {tuple(x.shape)}")
+    result = apply(x.unsqueeze(0))
+    if isinstance(result, tuple):
+        return tuple(part.squeeze(0) for part in result)
+    return result.squeeze(0)
+
+
+def same_shape(function: str, x: Tensor, target: Tensor) -> None:
+    """Losses do not broadcast: (N, 1) against (N,) would silently compare every pair."""
+    if x.shape != target.shape:
+        raise ShapeError(
+            f"{function}: the input {tuple(x.shape)} and the target {tuple(target.shape)} differ in shape"
+        )
+
+
+def probability(function: str, p: float) -> None:
+    """Raise unless 0 ≤ p ≤ 1."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"{function}: p must lie between 0 and 1, not {p}")
+
+
+def reduced(loss: Tensor, reduction: str) -> Tensor:
+    """The mean or the sum of an elementwise loss, or the loss itself."""
+    if reduction == "mean":
+        return loss.mean()
+    if reduction == "sum":
+        return loss.sum()
+    if reduction == "none":
+        return loss
+    raise ValueError(f"reduction must be 'none', 'mean' or 'sum', not {reduction!r}")

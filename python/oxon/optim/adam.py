@@ -1,0 +1,127 @@
+"""Adam and AdamW: running means of the gradient and of its square, corrected for their start at zero."""
+
+from __future__ import annotations
+
+import math
+
+from .._core import maximum, sqrt, zeros_like
+from .optimizer import Optimizer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._core import Tensor
+    from .optimizer import Params
+
+
+class Adam(Optimizer):
+    """Adaptive moment estimation.
+
+        g ← g + weight_decay p
+        m ← β₁ m + (1 - β₁) g
+        v ← β₂ v + (1 - β₂) g²
+        p ← p - lr m / (1 - β₁ᵗ) / (√(v / (1 - β₂ᵗ)) + eps)
+
+    (Kingma and Ba, 2014, https://arxiv.org/abs/1412.6980; amsgrad: Reddi et al., 2019,
+    https://arxiv.org/abs/1904.09237)
+
+    Args:
+        params: tensors or parameter groups.
+        lr: the learning rate.
+        betas: β₁ and β₂, how slowly the two means forget.
+        eps: added to the denominator.
+        weight_decay: adds this times the parameter to the gradient.
+        amsgrad: use the largest v so far.
+        maximize: climb instead of descend.
+        decoupled_weight_decay: shrink the parameters instead, as `AdamW` does.
+
+    >>> w = nn.Parameter(ox.tensor([3.0]))
+    >>> optimizer = optim.Adam([w], lr=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [2.5]
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+                "decoupled_weight_decay": decoupled_weight_decay,
+            },
+        )
+
+    def update(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        if not state:
+            state["step"] = 0
+            state["exp_avg"] = zeros_like(p)
+            state["exp_avg_sq"] = zeros_like(p)
+            if group["amsgrad"]:
+                state["max_exp_avg_sq"] = zeros_like(p)
+        state["step"] += 1
+        lr, decay = group["lr"], group["weight_decay"]
+        beta1, beta2 = group["betas"]
+        new = p
+        if decay and group["decoupled_weight_decay"]:
+            new = p * (1 - lr * decay)
+        elif decay:
+            g = g + decay * p
+        state["exp_avg"] = m = beta1 * state["exp_avg"] + (1 - beta1) * g
+        state["exp_avg_sq"] = v = beta2 * state["exp_avg_sq"] + (1 - beta2) * (g * g)
+        if group["amsgrad"]:
+            state["max_exp_avg_sq"] = v = maximum(state["max_exp_avg_sq"], v)
+        # The corrections are numbers, which a kernel takes as parameters.
+        step_size = lr / (1 - beta1 ** state["step"])
+        root = math.sqrt(1 - beta2 ** state["step"])
+        p.copy_(new - step_size * (m / (sqrt(v) / root + group["eps"])))
+
+
+class AdamW(Adam):
+    """Adam with weight decay that does not pass through the means: p ← p - lr weight_decay p, then Adam.
+
+    (Loshchilov and Hutter, 2017, https://arxiv.org/abs/1711.05101)
+
+    Args:
+        params, lr, betas, eps, amsgrad, maximize: as `Adam`'s.
+        weight_decay: the share of each parameter, times lr, that a step takes away.
+
+    >>> w = nn.Parameter(ox.tensor([3.0]))
+    >>> optimizer = optim.AdamW([w], lr=0.5, weight_decay=0.25)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [2.125]
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True
+        )
