@@ -1,0 +1,229 @@
+//! Products of two real matrices: C in register tiles, k in steps, operands packed where that pays.
+//!
+//! ```text
+//! for columns of B, 4096 at a time
+//!   for steps of k, 384 at a time                    fixes the order of summation
+//!     pack these rows of B: panels of 48 columns     all threads
+//!     for rows of A, 4096 at a time
+//!       pack these columns of A: rows                all threads
+//!       for groups of panels that fit the 2nd level of cache, groups of rows       all threads
+//!         for strips of 8 rows (they stay in the 1st level)
+//!           for panels: one tile
+//! ```
+//!
+//! Only the steps of k have a say in what is computed; the rest only decides where data waits.
+
+use std::ops::Range;
+
+use super::kernel::Tile;
+use super::pack::{Even, Operand, Place, Scratch, View, pack as copy};
+use super::table::Real;
+use super::{Job, TASK};
+use crate::core::Result;
+use crate::cpu::threads::parallel;
+
+/// Rows of A and columns of B that are packed at once.
+const BLOCK: usize = 4096;
+
+/// Bytes of B that a group of panels may take: half of a common second level of cache.
+const GROUP: usize = 768 << 10;
+
+/// Elements that one thread packs before it looks for more work.
+const PACK: usize = 64 << 10;
+
+/// Elements of C that are worth telling of.
+const FINISHED: usize = 4096;
+
+/// # Safety
+/// As for `matmul`; m, n and k are not zero.
+pub unsafe fn tiled<S: Operand>(job: &Job<S>) -> Result<()> {
+    let &Job { m, n, k, a, b, table, .. } = job;
+    let steps = Even::at_most(k, S::Real::DEPTH);
+    let lda = k.div_ceil(steps.parts).next_multiple_of(table.lanes);
+
+    let a_in_place = S::in_place(a).filter(|a| a.cs == 1 && !packing_a_pays(job));
+    let b_in_place = S::in_place(b).filter(|b| b.cs == 1 && !packing_b_pays(job));
+    // Halves sum up in float32 and are rounded once, at the end.
+    let narrow = S::in_place(a).is_none();
+    let a_len = if a_in_place.is_some() { 0 } else { m.min(BLOCK) * lda };
+    let b_len = if b_in_place.is_some() { 0 } else { n.min(BLOCK).next_multiple_of(table.lanes) * lda };
+    let c_len = if narrow { m * n } else { 0 };
+    let len = a_len + b_len + c_len;
+    let scratch = if len > 0 { Some(Scratch::take(len)?) } else { None };
+    let a_pack = Place(scratch.as_ref().map_or(std::ptr::null_mut(), Scratch::at));
+    let b_pack = Place(a_pack.at(a_len));
+    let sums = Place(if narrow { b_pack.at(b_len) } else { job.c.0.cast() });
+
+    let (row_blocks, col_blocks) = (Even::at_most(m, BLOCK), Even::at_most(n, BLOCK));
+    for cols in col_blocks.iter() {
+        let panels = Even::at_most(cols.len().div_ceil(table.lanes), table.tiles[0].len());
+        for (i, depth) in steps.iter().enumerate() {
+            for (j, rows) in row_blocks.iter().enumerate() {
+                let strips = Even::at_most(rows.len(), table.tiles.len());
+                let block = Block {
+                    job,
+                    a: a_in_place.ok_or(a_pack),
+                    b: b_in_place.ok_or(b_pack),
+                    lda,
+                    sums,
+                    rows,
+                    cols: cols.clone(),
+                    depth: depth.clone(),
+                    strips,
+                    panels,
+                };
+                // SAFETY: the caller's promises; the packs are as large as the blocks.
+                unsafe {
+                    if j == 0 {
+                        block.pack_b();
+                    }
+                    block.pack_a();
+                    block.multiply(i > 0, i + 1 == steps.parts);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One block of rows of A, columns of B and depth of both.
+struct Block<'a, S: Operand> {
+    job: &'a Job<'a, S>,
+    /// The whole operand where it is, or the place of this block's packed part.
+    a: std::result::Result<View<S::Real>, Place<S::Real>>,
+    b: std::result::Result<View<S::Real>, Place<S::Real>>,
+    /// From a packed row of A to the next.
+    lda: usize,
+    /// C, or what will be rounded to it.
+    sums: Place<S::Real>,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    depth: Range<usize>,
+    /// How the rows are cut into strips, and the columns, counted in vectors, into panels.
+    strips: Even,
+    panels: Even,
+}
+
+impl<S: Operand> Block<'_, S> {
+    /// The columns of a panel, counted from the block's first, and how many vectors they fill.
+    fn panel(&self, p: usize) -> (Range<usize>, usize) {
+        let vectors = self.panels.part(p);
+        let lanes = self.job.table.lanes;
+        (vectors.start * lanes..(vectors.end * lanes).min(self.cols.len()), vectors.len())
+    }
+
+    /// Where a strip of A begins, and a panel of B. A packed panel has its rows behind each other, and
+    /// begins where it would if all before it were as deep and had no gaps.
+    fn strip_of_a(&self, row: usize) -> View<S::Real> {
+        match self.a {
+            Ok(a) => a.from(self.rows.start + row, self.depth.start),
+            Err(pack) => View { at: pack.at(row * self.lda), rs: self.lda as isize, cs: 1 },
+        }
+    }
+
+    fn panel_of_b(&self, col: usize, vectors: usize) -> View<S::Real> {
+        match self.b {
+            Ok(b) => b.from(self.depth.start, self.cols.start + col),
+            Err(pack) => {
+                let ld = vectors * self.job.table.lanes;
+                View { at: pack.at(col * self.depth.len()), rs: ld as isize, cs: 1 }
+            }
+        }
+    }
+
+    unsafe fn pack_a(&self) {
+        let Err(pack) = self.a else { return };
+        let depth = self.depth.len();
+        let chunks = Even::at_most(self.rows.len(), (PACK / depth).next_multiple_of(self.job.table.lanes));
+        parallel(chunks.parts, |chunk| {
+            let rows = chunks.part(chunk);
+            let from = self.job.a.from(self.rows.start + rows.start, self.depth.start);
+            let to = pack.at(rows.start * self.lda);
+            // SAFETY: these rows of A, and rows of the pack that nobody else writes.
+            unsafe { copy(self.job.table, from, rows.len(), depth, to, self.lda) }
+        });
+    }
+
+    unsafe fn pack_b(&self) {
+        let Err(pack) = self.b else { return };
+        let (depth, table) = (self.depth.len(), self.job.table);
+        let chunks =
+            Even::at_most(self.panels.parts, PACK / (depth * table.lanes * table.tiles[0].len()) + 1);
+        parallel(chunks.parts, |chunk| {
+            for p in chunks.part(chunk) {
+                let (cols, vectors) = self.panel(p);
+                let from = self.job.b.from(self.depth.start, self.cols.start + cols.start);
+                let to = pack.at(cols.start * depth);
+                // SAFETY: these columns of B, and a panel of the pack that nobody else writes.
+                unsafe { copy(table, from, depth, cols.len(), to, vectors * table.lanes) }
+            }
+        });
+    }
+
+    /// All tiles of this block of C. Tasks are groups of strips by groups of panels: so many groups of
+    /// panels as the cache asks for, then so many groups of strips as the work is worth, and if there
+    /// are too few strips, more groups of panels.
+    unsafe fn multiply(&self, add: bool, finish: bool) {
+        let (rows, cols, depth) = (self.rows.len(), self.cols.len(), self.depth.len());
+        let tasks = (rows * cols * depth / TASK).max(1);
+        let by_cache = (cols * depth * size_of::<S::Real>()).div_ceil(GROUP).min(self.panels.parts);
+        let strips = Even::new(self.strips.parts, (tasks / by_cache).clamp(1, self.strips.parts));
+        let panels = Even::new(self.panels.parts, (tasks / strips.parts).clamp(by_cache, self.panels.parts));
+        parallel(strips.parts * panels.parts, |task| {
+            // Neighbouring tasks share their panels.
+            let (strips, panels) = (strips.part(task % strips.parts), panels.part(task / strips.parts));
+            // SAFETY: nobody else has these tiles.
+            unsafe { self.tiles(strips, panels, add, finish) }
+        });
+    }
+
+    unsafe fn tiles(&self, strips: Range<usize>, panels: Range<usize>, add: bool, finish: bool) {
+        let Job { n, table, .. } = *self.job;
+        let cols = self.panel(panels.start).0.start..self.panel(panels.end - 1).0.end;
+        let mut unfinished = self.strips.part(strips.start).start;
+        for s in strips.clone() {
+            let strip = self.strips.part(s);
+            let a = self.strip_of_a(strip.start);
+            for p in panels.clone() {
+                let (cols, vectors) = self.panel(p);
+                let b = self.panel_of_b(cols.start, vectors);
+                let whole = cols.len() == vectors * table.lanes;
+                let kernels = if whole { table.tiles } else { table.edges };
+                let tile = Tile {
+                    k: self.depth.len(),
+                    n: cols.len(),
+                    a: a.at,
+                    lda: a.rs,
+                    b: b.at,
+                    ldb: b.rs,
+                    c: self.sums.at((self.rows.start + strip.start) * n + self.cols.start + cols.start),
+                    ldc: n,
+                    add,
+                };
+                // SAFETY: the tile lies within C and is the caller's; its operands are in place or packed
+                // as the kernel wants them.
+                unsafe { kernels[strip.len() - 1][vectors - 1](&tile) }
+            }
+            if finish && ((strip.end - unfinished) * cols.len() >= FINISHED || s + 1 == strips.end) {
+                let rows = self.rows.start + unfinished..self.rows.start + strip.end;
+                let cols = self.cols.start + cols.start..self.cols.start + cols.end;
+                // SAFETY: these sums are complete, and the caller's.
+                unsafe { self.job.finish(self.sums.0, rows, cols) }
+                unfinished = strip.end;
+            }
+        }
+    }
+}
+
+/// Rows of A are read in place while few columns use them, and when they do not fall onto the same
+/// few sets of the first level of cache.
+fn packing_a_pays<S: Operand>(job: &Job<S>) -> bool {
+    let apart = job.a.rs.unsigned_abs() * size_of::<S>();
+    job.n > 256 && job.m > 256 && (apart.is_multiple_of(2048) || job.k > 1024)
+}
+
+/// Rows of B are read in place while B is small or used for few rows of A.
+fn packing_b_pays<S: Operand>(job: &Job<S>) -> bool {
+    let partial = !job.table.masked && !job.n.is_multiple_of(job.table.lanes);
+    partial || job.m > 64 && job.n * job.k * size_of::<S>() > 1 << 20
+}
