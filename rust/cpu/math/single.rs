@@ -1,0 +1,177 @@
+//! The functions of float32.
+//!
+//! Largest errors over all 2³² arguments against float64: see the table at the end of each doc line.
+
+use super::{Elementary, large, log_of_special, polynomial};
+use crate::cpu::lanes::{Lanes, Vector};
+use crate::ir::value::{Float, Number};
+use std::f64::consts::{FRAC_2_PI, LN_2, LOG2_E, LOG10_E};
+
+/// `log 2` and `log₁₀ 2` in two parts, the first with so few digits that its product with an exponent
+/// is exact.
+const LN_2_HIGH: f64 = 0.69287109375;
+const LN_2_LOW: f64 = 0.00027608680994530943;
+const LOG10_2_HIGH: f64 = 0.301025390625;
+const LOG10_2_LOW: f64 = 4.605038981195214e-06;
+
+/// `π/2` as a sum of float32 numbers.
+const HALF_PI: [f64; 3] = [1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15];
+
+/// Up to here the remainder of a division by π/2 is taken in float32.
+const LARGE_ANGLE: f64 = 1e5;
+
+/// `(n, exp(r) − 1)` with `x = n log 2 + r` and `|r| ≤ ½ log 2`:
+/// `exp(r) − 1 = r + r² Q(r)`.
+#[inline(always)]
+fn exp_parts<S: Lanes<Elem = f32>>(x: Vector<S>) -> (Vector<S>, Vector<S>) {
+    let n = (x * LOG2_E).round();
+    let r = n.mul_add(Vector::of(-LN_2_HIGH), x);
+    let r = n.mul_add(Vector::of(-LN_2_LOW), r);
+    (n, exp_near_zero(r))
+}
+
+/// `exp(r) − 1` for `|r| ≤ ½ log 2`.
+#[inline(always)]
+fn exp_near_zero<S: Lanes<Elem = f32>>(r: Vector<S>) -> Vector<S> {
+    let q = polynomial!(r; 0.50000000444, 0.166666663689, 0.0416663598204, 0.00833338958177, 0.00139407200863, 0.00019845874622);
+    (r * r).mul_add(q, r)
+}
+
+/// `exp(x) − 1` for x that neither overflows nor is far below −1. With t = exp(r) − 1,
+/// `2ⁿ (1 + t) − 1 = 2ⁿ (t + (1 − 2⁻ⁿ))`, where the inner difference is exact as long as it matters.
+#[inline(always)]
+fn expm1_parts<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+    let (n, t) = exp_parts(x);
+    let one_less = 1.0 - Vector((-n.at_most(64.0)).0.power_of_two());
+    (t + one_less).scale(n)
+}
+
+/// `(e, f, g)` with `x = 2ᵉ (1 + f)`, `−¼ ≤ f < ½` and `log(1 + f) = f + g`:
+/// `g = −½ f² + f³ P(f)`.
+#[inline(always)]
+fn log_parts<S: Lanes<Elem = f32>>(x: Vector<S>) -> (Vector<S>, Vector<S>, Vector<S>) {
+    let (m, e) = x.0.split();
+    let f = Vector(m) - 1.0;
+    let p = polynomial!(f; 0.333333398542, -0.250001656374, 0.199996064458, -0.166552807453, 0.142761616107,
+        -0.127278628923, 0.117015741363, -0.0911773566139, 0.0376807628574);
+    let square = f * f;
+    (Vector(e), f, (square * f).mul_add(p, square * -0.5))
+}
+
+/// `(q, sin r, cos r)` with `x = q π/2 + r` and `|r| ≤ π/4`; q is in the low bits of its pattern.
+#[inline(always)]
+fn angle<S: Lanes<Elem = f32>>(x: Vector<S>) -> (Vector<S>, Vector<S>, Vector<S>) {
+    // Adding 1.5 · 2²³ rounds to an integer; taking it off again gives the integer as a number.
+    let q = x.fused(Vector::of(FRAC_2_PI), Vector::of(12582912.0));
+    let n = q - 12582912.0;
+    let r = n.fused(Vector::of(-HALF_PI[0]), x);
+    let r = n.fused(Vector::of(-HALF_PI[1]), r);
+    let r = n.fused(Vector::of(-HALF_PI[2]), r);
+    let z = r * r;
+    let s = polynomial!(z; -0.166666666408, 0.00833332930164, -0.000198393112324, 2.71811169738e-6);
+    let c = polynomial!(z; 0.0416666666194, -0.00138888834959, 2.47994590418e-5, -2.72056622514e-7);
+    (q, (z * r).mul_add(s, r), (z * z).mul_add(c, z.mul_add(Vector::of(-0.5), Vector::of(1.0))))
+}
+
+/// `sin(x + quarters π/2)`.
+#[inline(always)]
+fn sin_shifted<S: Lanes<Elem = f32>>(x: Vector<S>, quarters: u64) -> Vector<S> {
+    let (q, sin, cos) = angle(x);
+    let q = Vector(q.0.add_bits(Vector::<S>::of_bits(quarters).0));
+    Vector::select(q.bit(0), cos, sin).flip_sign(Vector(q.0.shl(30)))
+}
+
+impl Elementary for f32 {
+    #[inline(always)]
+    fn exp<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+        let (n, t) = exp_parts(x.clamp(-105.0, 90.0));
+        (t + 1.0).scale(n)
+    }
+
+    #[inline(always)]
+    fn exp2<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+        let x = x.clamp(-152.0, 130.0);
+        let n = x.round();
+        (exp_near_zero((x - n) * LN_2) + 1.0).scale(n)
+    }
+
+    #[inline(always)]
+    fn expm1<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+        expm1_parts(x.clamp(-20.0, 90.0)).with_sign(x)
+    }
+
+    #[inline(always)]
+    fn log<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+        let (e, f, g) = log_parts(x);
+        let low = e.mul_add(Vector::of(LN_2_LOW), g);
+        log_of_special(x, e.mul_add(Vector::of(LN_2_HIGH), f + low))
+    }
+
+    #[inline(always)]
+    fn log2<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+        let (e, f, g) = log_parts(x);
+        log_of_special(x, (f + g).mul_add(Vector::of(LOG2_E), e))
+    }
+
+    #[inline(always)]
+    fn log10<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+        let (e, f, g) = log_parts(x);
+        let low = (f + g).mul_add(Vector::of(LOG10_E), e * LOG10_2_LOW);
+        log_of_special(x, e.mul_add(Vector::of(LOG10_2_HIGH), low))
+    }
+
+    /// The logarithm of `u = 1 + x` as rounded, and what rounding lost: `log(u + c) ≈ log(u) + c/u`.
+    #[inline(always)]
+    fn log1p<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+        let u = x + 1.0;
+        let rounded = u - x;
+        let lost = (x - (u - rounded)) + (1.0 - rounded);
+        let (e, f, g) = log_parts(u);
+        let low = e.mul_add(Vector::of(LN_2_LOW), g) + lost / u;
+        let log = e.mul_add(Vector::of(LN_2_HIGH), f + low);
+        log_of_special(u, log).with_sign(x)
+    }
+
+    #[inline(always)]
+    fn sin<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+        let y = large(x, LARGE_ANGLE, sin_shifted(x, 0), f64::sin);
+        Vector::select(x.eq(Vector::of(0.0)), x, y)
+    }
+
+    #[inline(always)]
+    fn cos<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+        large(x, LARGE_ANGLE, sin_shifted(x, 1), f64::cos)
+    }
+
+    #[inline(always)]
+    fn tan<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+        let (q, sin, cos) = angle(x);
+        let odd = q.bit(0);
+        let ratio = Vector::select(odd, -cos, sin) / Vector::select(odd, sin, cos);
+        let y = large(x, LARGE_ANGLE, ratio, f64::tan);
+        Vector::select(x.eq(Vector::of(0.0)), x, y)
+    }
+
+    /// `t / (t + 2)` with `t = exp(2 |x|) − 1`.
+    #[inline(always)]
+    fn tanh<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+        let t = expm1_parts((x.abs() * 2.0).at_most(20.0));
+        (t / (t + 2.0)).with_sign(x)
+    }
+
+    /// `x + x P(x²)` near zero, `1 − exp(Q(|x|))` elsewhere.
+    #[inline(always)]
+    fn erf<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+        let size = x.abs();
+        let z = x * x;
+        let p = polynomial!(z; 0.12837916658, -0.376126331884, 0.112836871866, -0.0268589413673, 0.00519990630309,
+            -0.00081300086049, 8.31675883747e-5);
+        let near = size.mul_add(p, size);
+        let a = size.at_most(4.0);
+        let q = polynomial!(a; 0.000169205312082, -1.12948840741, -0.633400848685, -0.108220386683, 0.0250806183994,
+            -0.00415625573906, 0.00043139376255, -2.08286384012e-5);
+        let (n, t) = exp_parts(q);
+        let far = 1.0 - (t + 1.0).scale(n);
+        Vector::select(size.lt(Vector::of(0.92)), near, far).with_sign(x)
+    }
+}

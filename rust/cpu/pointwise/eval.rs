@@ -1,0 +1,278 @@
+//! Runs a plan block by block: finds or gathers the operands of a block, runs the loops, and leaves the
+//! results in scratch or in the outputs' memory.
+
+use super::plan::{Given, Plan, plan};
+use crate::core::{Result, Scalar, Shape};
+use crate::cpu::isa::{self, Isa};
+use crate::cpu::view::Axes;
+use crate::cpu::{Memory, Out, View};
+use crate::for_width;
+use crate::ir::kernel::Fused;
+use crate::ir::Program;
+use smallvec::SmallVec;
+use std::cell::Cell;
+
+/// A program bound to operands and a shape, ready to give its values block by block. Workers share it;
+/// each has a [`Scratch`] of its own.
+pub struct Evaluator<'a> {
+    plan: Plan,
+    operands: SmallVec<[Operand<'a>; 8]>,
+    /// Elements in all.
+    count: usize,
+    /// Blocks do not cross the ends of these rows.
+    row: usize,
+}
+
+/// How the elements of an operand are reached.
+enum Operand<'a> {
+    /// Row-major: in place.
+    Whole(&'a View<'a>),
+    /// One element, spread over a block beforehand.
+    Single(&'a View<'a>),
+    /// Along rows: in place if the block lies within one, else collected.
+    Strided(&'a View<'a>, Axes),
+}
+
+/// What a worker needs: blocks for intermediate values, and where each value is.
+pub struct Scratch {
+    memory: Option<Memory>,
+    /// Address of each place; scratch of its own unless it is set to memory of an operand or output.
+    table: SmallVec<[*mut u8; 24]>,
+    /// Bytes between places.
+    pitch: usize,
+}
+
+thread_local! {
+    /// The block that this thread's last scratch left.
+    static SPARE: Cell<Option<Memory>> = const { Cell::new(None) };
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(memory) = self.memory.take() {
+            // Nothing is kept when the thread is ending.
+            let _ = SPARE.try_with(|spare| {
+                let old = spare.take();
+                let keep = if old.as_ref().is_some_and(|old| old.len() > memory.len()) { old } else { Some(memory) };
+                spare.set(keep);
+            });
+        }
+    }
+}
+
+impl Scratch {
+    fn own(&self, place: usize) -> *mut u8 {
+        let base = self.memory.as_ref().map_or(std::ptr::null_mut(), Memory::ptr);
+        base.wrapping_add(place * self.pitch)
+    }
+}
+
+// SAFETY: the addresses in the table lead to the scratch's own memory and to operands and outputs, which
+// any thread may use (see `View`).
+unsafe impl Send for Scratch {}
+
+impl<'a> Evaluator<'a> {
+    /// Elements in a block: results that the next loop reads again stay in the first-level cache.
+    pub const BLOCK: usize = 1024;
+
+    /// `inputs` are of the shape.
+    pub fn new(map: &'a Fused, inputs: &'a [View<'a>], shape: &Shape) -> Result<Evaluator<'a>> {
+        Evaluator::bind(&map.program, &map.scalars, inputs, shape.count(), None, isa::get())
+    }
+
+    /// With known outputs, fewer results have to be made in scratch and copied.
+    pub(super) fn bind(
+        program: &Program,
+        scalars: &[Scalar],
+        inputs: &'a [View<'a>],
+        count: usize,
+        outputs: Option<&[Out]>,
+        isa: Isa,
+    ) -> Result<Evaluator<'a>> {
+        let mut row = usize::MAX;
+        let mut operands: SmallVec<[Operand; 8]> = SmallVec::new();
+        let mut given: SmallVec<[Given; 8]> = SmallVec::new();
+        for view in inputs {
+            let mut under = 0;
+            if view.layout.is_contiguous() {
+                under = outputs.map_or(!0, |outputs| overlaid(view, count, outputs));
+                operands.push(Operand::Whole(view));
+            } else if view.layout.is_single() {
+                operands.push(Operand::Single(view));
+            } else {
+                let axes = Axes::new(view.layout);
+                if axes.run() >= Self::SHORT {
+                    row = row.min(axes.run());
+                }
+                operands.push(Operand::Strided(view, axes));
+            }
+            given.push(Given { single: matches!(operands.last(), Some(Operand::Single(_))), under });
+        }
+        Ok(Evaluator { plan: plan(program, scalars, &given, isa)?, operands, count, row })
+    }
+
+    /// Rows shorter than this are collected, several to a block.
+    const SHORT: usize = 128;
+
+    /// What a worker needs; memory is kept by the thread for the next one.
+    pub fn scratch(&self) -> Result<Scratch> {
+        // Not a multiple of a page, so that the places' lines do not fall into the same cache sets.
+        let pitch = Self::BLOCK.min(self.count.next_multiple_of(16)) * self.plan.width + 128;
+        let size = pitch * self.plan.places;
+        let memory = match SPARE.try_with(Cell::take).ok().flatten() {
+            Some(memory) if memory.len() >= size => memory,
+            _ => Memory::alloc(size)?,
+        };
+        let mut scratch = Scratch { memory: Some(memory), table: SmallVec::new(), pitch };
+        for place in 0..self.plan.places {
+            let own = scratch.own(place);
+            scratch.table.push(own);
+        }
+        let len = Self::BLOCK.min(self.count);
+        // SAFETY: places have room for `len` elements, and single elements are readable.
+        unsafe {
+            for &(place, bits, width) in &self.plan.splats {
+                fill((&raw const bits).cast(), width, scratch.table[place as usize], len);
+            }
+            for (i, operand) in self.operands.iter().enumerate() {
+                if let Operand::Single(view) = operand {
+                    fill(view.first(), view.dtype.size(), scratch.table[i], len);
+                }
+            }
+            for instr in &self.plan.setup {
+                let args = instr.args.map(|a| scratch.table[a as usize].cast_const());
+                (instr.run)(&args, scratch.table[instr.to as usize], len);
+            }
+        }
+        Ok(scratch)
+    }
+
+    /// Values of output 0 for the row-major elements `start .. start + len`, with `len <= BLOCK`: a
+    /// pointer into an operand or into the scratch, valid until the scratch is used again.
+    pub fn values(&self, scratch: &mut Scratch, start: usize, len: usize) -> *const u8 {
+        debug_assert!(len <= Self::BLOCK && start + len <= self.count);
+        for output in self.plan.outputs.iter().filter(|o| o.direct) {
+            scratch.table[output.place as usize] = scratch.own(output.place as usize);
+        }
+        self.run(scratch, start, len);
+        scratch.table[self.plan.outputs[0].place as usize]
+    }
+
+    /// Writes all outputs for the elements `start .. start + len`, of any length.
+    pub(super) fn write(&self, scratch: &mut Scratch, outputs: &[Out], start: usize, len: usize) {
+        let (mut at, end) = (start, start + len);
+        while at < end {
+            let n = self.block_at(at).min(end - at);
+            for (output, out) in self.plan.outputs.iter().zip(outputs).filter(|o| o.0.direct) {
+                scratch.table[output.place as usize] = out.ptr.wrapping_add(at * output.dtype.size());
+            }
+            self.run(scratch, at, n);
+            for (output, out) in self.plan.outputs.iter().zip(outputs).filter(|o| !o.0.direct) {
+                let size = output.dtype.size();
+                // SAFETY: the place holds `n` elements and the output has room for all of the shape's.
+                // An output laid over the operand that it copies is that operand's very elements.
+                unsafe {
+                    std::ptr::copy(scratch.table[output.place as usize], out.ptr.add(at * size), n * size);
+                }
+            }
+            at += n;
+        }
+    }
+
+    /// How many elements the block has that starts at `start`: all of them, or an even part of a row.
+    fn block_at(&self, start: usize) -> usize {
+        if self.row == usize::MAX {
+            return Self::BLOCK;
+        }
+        let part = self.row.div_ceil(self.row.div_ceil(Self::BLOCK));
+        let within = start % self.row;
+        (part - within % part).min(self.row - within)
+    }
+
+    fn run(&self, scratch: &mut Scratch, start: usize, len: usize) {
+        for (i, operand) in self.operands.iter().enumerate() {
+            match operand {
+                Operand::Whole(view) => {
+                    scratch.table[i] = view.first().wrapping_add(start * view.dtype.size()).cast_mut()
+                }
+                Operand::Single(_) => {}
+                Operand::Strided(view, axes) => {
+                    let to = scratch.own(i);
+                    // SAFETY: the place has room for a block, and the view's elements are readable.
+                    scratch.table[i] = unsafe { collect(view, axes, start, len, to) };
+                }
+            }
+        }
+        for instr in &self.plan.steps {
+            let args = instr.args.map(|a| scratch.table[a as usize].cast_const());
+            // SAFETY: every place holds a block or an operand's or output's part of at least `len`
+            // elements, and the loops were chosen for this processor.
+            unsafe { (instr.run)(&args, scratch.table[instr.to as usize], len) };
+        }
+    }
+}
+
+/// The set of outputs whose memory meets that of the view.
+fn overlaid(view: &View, count: usize, outputs: &[Out]) -> u64 {
+    let (first, size) = (view.first() as usize, count * view.dtype.size());
+    let meets = |out: &Out| {
+        let at = out.ptr as usize;
+        at < first + size && first < at + count * out.dtype.size()
+    };
+    outputs.iter().enumerate().fold(0, |set, (k, out)| set | (meets(out) as u64) << k.min(63))
+}
+
+/// One element, repeated.
+///
+/// # Safety
+/// An element of `width` bytes is readable at `from`, and `len` are writable at `to`.
+pub(super) unsafe fn fill(from: *const u8, width: usize, to: *mut u8, len: usize) {
+    macro_rules! of {
+        ($T:ty) => {{
+            // SAFETY: the caller's.
+            unsafe {
+                let value = from.cast::<$T>().read_unaligned();
+                std::slice::from_raw_parts_mut(to.cast::<$T>(), len).fill(value);
+            }
+        }};
+    }
+    match width {
+        1 => of!(u8),
+        2 => of!(u16),
+        4 => of!(u32),
+        _ => of!(u64),
+    }
+}
+
+/// The elements `start .. start + len` side by side: in place if they are, else copied to `to`.
+///
+/// # Safety
+/// The view's elements are readable, and `len` are writable at `to`.
+unsafe fn collect(view: &View, axes: &Axes, start: usize, len: usize, to: *mut u8) -> *mut u8 {
+    let (first, stride) = (view.first(), axes.stride());
+    for_width!(view.dtype, T => {
+        if stride == 1 && start % axes.run() + len <= axes.run() {
+            let mut at = first;
+            axes.runs(start, len, |place, _| at = first.cast::<T>().wrapping_offset(place).cast());
+            return at.cast_mut();
+        }
+        let mut to = to.cast::<T>();
+        axes.runs(start, len, |place, count| {
+            let from = first.cast::<T>().wrapping_offset(place);
+            // SAFETY: the caller's; runs add up to `len` elements.
+            unsafe {
+                match stride {
+                    1 if count >= 16 => std::ptr::copy_nonoverlapping(from, to, count),
+                    0 => std::slice::from_raw_parts_mut(to, count).fill(*from),
+                    _ => {
+                        for i in 0..count {
+                            *to.add(i) = *from.offset(i as isize * stride);
+                        }
+                    }
+                }
+                to = to.add(count);
+            }
+        });
+    });
+    to
+}
