@@ -105,7 +105,7 @@ class _BatchNorm(_RunningNorm):
             with no_grad():
                 self.num_batches_tracked.copy_(self.num_batches_tracked + 1)
                 if self.momentum is None:
-                    momentum = 1.0 / self.num_batches_tracked.float()
+                    momentum = 1.0 / self.num_batches_tracked.to(x.dtype)
         return F.batch_norm(
             x,
             self.running_mean,

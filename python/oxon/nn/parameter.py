@@ -31,9 +31,6 @@ class Parameter(Tensor):
         self = super().__new__(cls, value)
         return self.requires_grad_(requires_grad)
 
-    def __repr__(self) -> str:
-        return f"Parameter containing:\n{super().__repr__()}"
-
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.detach(), self.requires_grad)
 

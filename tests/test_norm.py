@@ -1,0 +1,195 @@
+"""Normalisation layers against plain NumPy in float64, their running statistics and gradients."""
+
+import numpy as np
+import oxon as ox
+import pytest
+from numeric import assert_close, check_gradients, draw, t64
+from oxon import nn
+from oxon.nn import functional as F
+
+SHAPES = {nn.BatchNorm1d: [(6, 3), (4, 3, 5)], nn.BatchNorm2d: [(4, 3, 2, 5)]}
+CASES = [(layer, shape) for layer, shapes in SHAPES.items() for shape in shapes]
+
+
+def normalised(x, axes, eps):
+    return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+
+
+def per_channel(v, x):
+    return v.reshape(-1, *[1] * (x.ndim - 2))
+
+
+@pytest.mark.parametrize(("layer", "shape"), CASES)
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm(layer, shape, affine):
+    norm = layer(3, eps=1e-3, momentum=0.2, affine=affine).double()
+    weight, bias = np.ones(3), np.zeros(3)
+    if affine:
+        weight, bias = draw(3), draw(3, seed=1)
+        norm.load_state_dict({"weight": weight, "bias": bias}, strict=False)
+    axes = (0, *range(2, len(shape)))
+    mean, var = np.zeros(3), np.ones(3)
+    for step in range(3):
+        x = draw(*shape, seed=step) * 2 + 1
+        y = normalised(x, axes, 1e-3) * per_channel(weight, x) + per_channel(bias, x)
+        assert_close(norm(t64(x)), y)
+        mean = 0.8 * mean + 0.2 * x.mean(axes)
+        var = 0.8 * var + 0.2 * x.var(axes, ddof=1)
+        assert_close(norm.running_mean, mean)
+        assert_close(norm.running_var, var)
+    assert norm.num_batches_tracked.item() == 3
+    norm.eval()
+    x = draw(*shape, seed=9)
+    y = (x - per_channel(mean, x)) / np.sqrt(per_channel(var, x) + 1e-3)
+    assert_close(norm(t64(x)), y * per_channel(weight, x) + per_channel(bias, x))
+    assert norm.num_batches_tracked.item() == 3
+    assert_close(norm.running_mean, mean)
+
+
+def test_batch_norm_gradients():
+    for shape in [(5, 3), (4, 2, 3), (2, 2, 2, 3)]:
+        c = shape[1]
+        check_gradients(
+            lambda x, w, b: F.batch_norm(x, None, None, w, b, True), draw(*shape), draw(c), draw(c)
+        )
+        mean, var = t64(draw(c)), t64(draw(c) ** 2 + 0.5)
+        check_gradients(
+            lambda x, w, b, m=mean, v=var: F.batch_norm(x, m, v, w, b), draw(*shape), draw(c), draw(c)
+        )
+    check_gradients(lambda x: F.batch_norm(x, None, None, training=True), draw(5, 3))
+
+
+def test_batch_norm_without_running_statistics():
+    norm = nn.BatchNorm1d(3, track_running_stats=False).double().eval()
+    x = draw(6, 3)
+    assert_close(norm(t64(x)), normalised(x, 0, 1e-5))
+    assert list(norm.state_dict()) == ["weight", "bias"]
+    assert norm.running_mean is None
+
+
+def test_batch_norm_cumulative_mean():
+    norm = nn.BatchNorm1d(3, momentum=None).double()
+    batches = [draw(5, 3, seed=s) for s in range(4)]
+    for x in batches:
+        norm(t64(x))
+    assert_close(norm.running_mean, np.mean([x.mean(0) for x in batches], 0))
+    assert_close(norm.running_var, np.mean([x.var(0, ddof=1) for x in batches], 0))
+    norm.reset_running_stats()
+    assert norm.running_var.tolist() == [1.0] * 3 and norm.num_batches_tracked.item() == 0
+    norm.reset_parameters()
+    assert norm.weight.tolist() == [1.0] * 3 and norm.bias.tolist() == [0.0] * 3
+
+
+def test_batch_norm_buffers_keep_their_identity_and_no_history():
+    norm = nn.BatchNorm2d(3)
+    mean = norm.running_mean
+    x = ox.randn(2, 3, 4, 4).requires_grad_()
+    norm(x)
+    assert norm.running_mean is mean and not mean.requires_grad and mean.abs().sum().item() > 0
+
+
+def test_batch_norm_errors():
+    with pytest.raises(
+        ox.ShapeError, match=r"training needs more than one value for each channel, not \(1, 3\)"
+    ):
+        nn.BatchNorm1d(3)(ox.ones(1, 3))
+    nn.BatchNorm1d(3).eval()(ox.ones(1, 3))
+    nn.BatchNorm1d(3)(ox.ones(1, 3, 2))
+    with pytest.raises(ox.ShapeError, match=r"BatchNorm2d: expected \(N, C, H, W\), not \(2, 3\)"):
+        nn.BatchNorm2d(3)(ox.ones(2, 3))
+    with pytest.raises(ox.ShapeError, match=r"BatchNorm1d: expected 3 channels, not the 4 of \(2, 4\)"):
+        nn.BatchNorm1d(3)(ox.ones(2, 4))
+    with pytest.raises(ValueError, match="evaluation needs running_mean and running_var"):
+        F.batch_norm(ox.ones(2, 3), None, None)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_layer_norm(affine):
+    for size, shape in ((4, (3, 4)), ((3, 4), (2, 3, 4)), ((4,), (2, 3, 4)), (4, (4,))):
+        norm = nn.LayerNorm(size, eps=1e-3, elementwise_affine=affine).double()
+        x = draw(*shape)
+        dims = norm.normalized_shape
+        weight, bias = (draw(*dims), draw(*dims, seed=1)) if affine else (np.ones(dims), np.zeros(dims))
+        if affine:
+            norm.load_state_dict({"weight": weight, "bias": bias})
+        expected = normalised(x, tuple(range(-len(dims), 0)), 1e-3) * weight + bias
+        assert_close(norm(t64(x)), expected)
+    check_gradients(lambda x, w, b: F.layer_norm(x, (4,), w, b), draw(3, 4), draw(4), draw(4))
+    check_gradients(lambda x: F.layer_norm(x, (2, 3)), draw(2, 2, 3))
+    assert list(nn.LayerNorm(4, bias=False).state_dict()) == ["weight"]
+    with pytest.raises(ox.ShapeError, match="layer_norm"):
+        nn.LayerNorm(5)(ox.ones(2, 4))
+
+
+def test_layer_norm_of_large_means():
+    x = draw(4, 64) + 1e4
+    y = nn.LayerNorm(64)(ox.tensor(x, dtype=ox.float32))
+    expected = normalised(x.astype(np.float32).astype(np.float64), -1, 1e-5)
+    assert_close(y, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_group_norm(groups):
+    norm = nn.GroupNorm(groups, 6).double()
+    weight, bias = draw(6), draw(6, seed=1)
+    norm.load_state_dict({"weight": weight, "bias": bias})
+    x = draw(3, 6, 2, 4)
+    y = normalised(x.reshape(3, groups, -1), 2, 1e-5).reshape(x.shape)
+    assert_close(norm(t64(x)), y * per_channel(weight, x) + per_channel(bias, x))
+    check_gradients(lambda x, w, b: F.group_norm(x, groups, w, b), draw(2, 6, 3), weight, bias)
+
+
+def test_group_norm_errors():
+    with pytest.raises(ValueError, match="6 channels do not split into 4 groups"):
+        nn.GroupNorm(4, 6)
+    with pytest.raises(ox.ShapeError, match=r"channels of \(2, 5\) do not split into 2 groups"):
+        nn.GroupNorm(2, 6)(ox.ones(2, 5))
+
+
+def test_instance_norm():
+    x = draw(4, 3, 2, 5)
+    y = normalised(x, (2, 3), 1e-5)
+    assert_close(nn.InstanceNorm2d(3)(t64(x)), y)
+    assert_close(nn.InstanceNorm2d(3).eval()(t64(x)), y)
+    assert_close(nn.InstanceNorm2d(3)(t64(x[0])), y[0])
+    assert_close(nn.InstanceNorm1d(3)(t64(x[..., 0, :])), normalised(x[..., 0, :], 2, 1e-5))
+    norm = nn.InstanceNorm2d(3, momentum=0.5, affine=True, track_running_stats=True).double()
+    weight, bias = draw(3), draw(3, seed=1)
+    norm.load_state_dict({"weight": weight, "bias": bias}, strict=False)
+    assert_close(norm(t64(x)), y * per_channel(weight, x) + per_channel(bias, x))
+    mean = 0.5 * x.mean((2, 3)).mean(0)
+    var = 0.5 + 0.5 * x.var((2, 3), ddof=1).mean(0)
+    assert_close(norm.running_mean, mean)
+    assert_close(norm.running_var, var)
+    out = norm.eval()(t64(x))
+    scaled = (x - per_channel(mean, x)) / np.sqrt(per_channel(var, x) + 1e-5)
+    assert_close(out, scaled * per_channel(weight, x) + per_channel(bias, x))
+    check_gradients(lambda x, w, b: F.instance_norm(x, None, None, w, b), draw(2, 3, 4), weight, bias)
+    with pytest.raises(ox.ShapeError, match=r"InstanceNorm1d: expected \(N, C, L\) or \(C, L\)"):
+        nn.InstanceNorm1d(3)(ox.ones(3))
+    with pytest.raises(ox.ShapeError, match="more than one value"):
+        nn.InstanceNorm1d(3)(ox.ones(2, 3, 1))
+
+
+def test_rms_norm():
+    x = draw(3, 4)
+    norm = nn.RMSNorm(4, eps=1e-3).double()
+    weight = draw(4)
+    norm.load_state_dict({"weight": weight})
+    assert_close(norm(t64(x)), x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-3) * weight)
+    check_gradients(lambda x, w: F.rms_norm(x, (2, 3), w), draw(2, 2, 3), draw(2, 3))
+    tiny = nn.RMSNorm(4)(ox.full((4,), 1e-4)).numpy()
+    np.testing.assert_allclose(tiny, 1e-4 / np.sqrt(1e-8 + 2.0**-23), rtol=1e-5)
+    with pytest.raises(ox.ShapeError, match=r"rms_norm: \(2, 4\) does not end in \(5,\)"):
+        nn.RMSNorm(5)(ox.ones(2, 4))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, float("inf")])
+def test_normalize(p):
+    x = draw(3, 4)
+    assert_close(F.normalize(t64(x), p, dim=-1), x / np.linalg.norm(x, p, axis=-1, keepdims=True))
+    check_gradients(lambda x: F.normalize(x, p, dim=0), x)
+    zero = ox.zeros(2, 3).requires_grad_()
+    y = F.normalize(zero, p)
+    y.sum().backward()
+    assert y.tolist() == [[0.0] * 3] * 2 and bool(zero.grad.isfinite().all())
