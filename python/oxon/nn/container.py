@@ -130,8 +130,7 @@ class Sequential(_Indexed):
             for name, module in modules[0].items():
                 self.add_module(name, _checked(module, self))
         else:
-            for module in modules:
-                self.append(module)  # type: ignore[arg-type]  # append checks
+            self.extend(modules)  # type: ignore[arg-type]  # which checks them
 
     def forward(self, x: Any) -> Any:
         for module in self:
@@ -202,7 +201,7 @@ class ModuleDict(Module):
 
     def pop(self, name: str) -> Module:
         """Take the module `name` out and return it."""
-        module = self[name]
+        module: Module = self[name]
         del self[name]
         return module
 

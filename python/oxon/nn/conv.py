@@ -70,7 +70,7 @@ class _Conv(Module):
         init.default_(self.weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        padding = self.padding
+        padding: Size | str = self.padding
         if self.padding_mode != "zeros":
             x, padding = F.pad(x, self._around, self.padding_mode), 0
         conv = F.conv1d if self.rank == 1 else F.conv2d

@@ -73,7 +73,8 @@ class Embedding(Module):
         """
         if embeddings.ndim != 2:
             raise ValueError(f"Embedding.from_pretrained: expected a matrix, not {tuple(embeddings.shape)}")
-        layer = cls(*embeddings.shape, padding_idx=padding_idx)
+        rows, columns = embeddings.shape
+        layer = cls(rows, columns, padding_idx)
         layer.weight = Parameter(embeddings, requires_grad=not freeze)
         return layer
 

@@ -49,12 +49,10 @@ class Optimizer:
                 f"params must be an iterable of tensors or of dicts, not one {type(params).__name__}: "
                 "put it into a list"
             )
-        groups = list(params)
-        if not groups:
+        given: list[Any] = list(params)
+        if not given:
             raise ValueError("the optimizer got no parameters")
-        if not isinstance(groups[0], dict):
-            groups = [{"params": groups}]
-        for group in groups:
+        for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
 
     def add_param_group(self, group: dict[str, Any]) -> None:
