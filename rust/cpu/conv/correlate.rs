@@ -17,11 +17,12 @@
 use std::ops::Range;
 
 use super::Done;
-use super::planes::{Fill, Frame, Tap};
-use super::scratch::{self, Shared, try_parallel};
+use super::planes::{Fill, Frame, Tap, slack};
+use super::scratch;
 use super::simd::{Float, Simd};
 use super::tile::{Emit, MAX_ROWS, MAX_TILE, Move, Pack, Piece, Step, Tile, tile};
 use crate::core::Result;
+use crate::cpu::work::{Shared, try_parallel};
 
 /// Terms of a sum that are taken at a time.
 const DEPTH: usize = 384;
@@ -167,20 +168,22 @@ impl<T: Float> Correlation<T> {
         }
         let line_blocks = frame.grid[0].div_ceil(lines);
 
-        // Fewer images, rows and then more groups in a chunk, until chunks are many enough and worth it.
+        // Fewer rows, then fewer images and more groups in a chunk, until chunks are many enough and worth
+        // it. A chunk with fewer rows makes its panels for fewer; one with fewer images goes through the
+        // weights for fewer.
         let work = |count: usize| {
             [self.groups, self.rows, self.depth, taps, positions]
                 .iter()
                 .fold(count, |a, &b| a.saturating_mul(b))
         };
         let want = (work(self.images) / WORK).clamp(1, CHUNKS);
+        let blocks = (self.images.div_ceil(images) * line_blocks).saturating_mul(self.groups).max(1);
+        let row_blocks = want.div_ceil(blocks).min(self.rows / (4 * V::ROWS)).max(1);
         if images > 1 {
-            let each = self.images.saturating_mul(self.groups) / want;
+            let each = self.images.saturating_mul(self.groups).saturating_mul(row_blocks) / want;
             images = even(self.images, images.min(each.max(1)));
         }
-        let blocks = self.images.div_ceil(images) * line_blocks;
-        let row_blocks =
-            want.div_ceil(blocks.saturating_mul(self.groups).max(1)).min(self.rows / (4 * V::ROWS)).max(1);
+        let blocks = self.images.div_ceil(images) * line_blocks * row_blocks;
         let chunk_work = work(images) / self.groups.max(1) / line_blocks.max(1) / row_blocks;
         let together = (WORK / chunk_work.max(1)).min(blocks.saturating_mul(self.groups) / want);
         let groups = even(self.groups, together);
@@ -226,10 +229,10 @@ impl<T: Float> Correlation<T> {
     }
 
     /// Whether packed panels cost less than panels in place. Counts half cycles per output position of
-    /// the largest phase: a multiplication takes 1 per register, a copy 3, a piece of a tile's row 12.
+    /// the largest phase: a multiplication takes 1 per register, a copy 8, a piece of a tile's row 12.
     fn packing_pays(&self, lanes: usize, images: usize, lines: usize, rows: usize) -> bool {
         let Some(phase) = self.phases.iter().max_by_key(|p| p.taps.len()) else { return false };
-        let (pitch, [height, width]) = (self.frame.pitch(), phase.grid);
+        let (pitch, [height, width]) = (self.frame.pitch, phase.grid);
         let terms = (self.depth * phase.taps.len()) as f64;
         let (rows, lanes_f) = (rows as f64, lanes as f64);
         let lines = lines.min(height).max(1);
@@ -238,7 +241,11 @@ impl<T: Float> Correlation<T> {
         let dense = if images > 1 { used } else { ((lines * width).div_ceil(lanes) * lanes) as f64 };
         let multiply = rows * terms / lanes_f;
         let scatter = rows * (12.0 / width as f64 + 3.0 / lanes_f);
-        let copy = terms * 3.0 * (1.0 / width as f64 + 1.0 / lanes_f);
+        let copy = terms * 8.0 * (1.0 / width as f64 + 1.0 / lanes_f);
+        // In place, each channel of a large input is a page of its own, and more than the processor's
+        // table of pages holds.
+        let pages = self.frame.is_input() && self.depth > 64 && self.frame.size[0] * self.frame.size[1] > 512;
+        let in_place = if pages { 1.5 * in_place } else { in_place };
         let contiguous = phase.step == [width, 1];
         let in_place = multiply * in_place / used + if contiguous && pitch == width { 0.0 } else { scatter };
         let dense = multiply * dense / used + copy + if contiguous { 0.0 } else { scatter };
@@ -265,14 +272,14 @@ impl<T: Float> Correlation<T> {
 
     unsafe fn chunk<V: Simd<Elem = T>>(&self, plan: &Plan, chunk: &Chunk) -> Result<()> {
         let Frame { size, reach, .. } = self.frame;
-        let (plane, pitch) = (size[0] * size[1], self.frame.pitch());
+        let (plane, pitch) = (size[0] * size[1], self.frame.pitch);
         let per_image = self.groups * self.depth * plane;
         // The input's own planes will do, unless a register would read past the last of them.
         let last = (chunk.images.end - 1) * per_image
             + (chunk.groups.end * self.depth).saturating_sub(1) * plane
             + (chunk.lines.end + reach[0]) * pitch;
-        let slack = 2 * V::LANES;
-        let direct = self.frame.is_input() && last + slack <= self.images * per_image;
+        let slack = slack::<V>(&self.frame);
+        let direct = self.frame.is_input() && last + V::LANES <= self.images * per_image;
         let image = if direct { per_image } else { plan.channels * plan.channel };
 
         let lanes = plan.width * V::LANES;
@@ -357,7 +364,7 @@ impl<T: Float> Correlation<T> {
             }
         }
         // SAFETY: within the planes just made.
-        unsafe { to.add((chunk.lines.start - first) * self.frame.pitch()) }
+        unsafe { to.add((chunk.lines.start - first) * self.frame.pitch) }
     }
 
     /// All tiles of a chunk over one block of channels and one phase.
@@ -463,7 +470,7 @@ impl Lists {
     ) where
         V::Elem: Float,
     {
-        let (pitch, width) = (job.frame.pitch(), phase.grid[1]);
+        let (pitch, width) = (job.frame.pitch, phase.grid[1]);
         let lines = chunk.lines.end.min(phase.grid[0]).saturating_sub(chunk.lines.start);
         if lines == 0 || width == 0 {
             return;
@@ -568,10 +575,10 @@ impl Lists {
 /// `count` elements are there, and nothing else uses them meanwhile.
 pub unsafe fn clear<T: Float>(to: *mut T, count: usize) {
     const PART: usize = 1 << 18;
-    let to = Shared(to);
+    let to = Shared::new(to);
     crate::cpu::threads::parallel(count.div_ceil(PART), |i| {
         let len = PART.min(count - i * PART);
         // SAFETY: all zeros is a float; the parts are disjoint.
-        unsafe { to.get().add(i * PART).write_bytes(0, len) };
+        unsafe { to.at(i * PART).write_bytes(0, len) };
     });
 }

@@ -23,13 +23,15 @@ use half::{bf16, f16};
 
 use self::correlate::{Correlation, Phase};
 use self::planes::{Frame, Tap};
-use self::scratch::{Buffer, Shared};
+use self::scratch::memory;
 use self::simd::{Float, with_simd};
 use self::weight::WeightGrad;
 use crate::bail;
 use crate::core::{DType, Result, Shape};
+use crate::cpu::Memory;
 use crate::cpu::isa::{self, Isa};
 use crate::cpu::threads::parallel;
+use crate::cpu::work::Shared;
 use crate::ir::conv::Conv2d;
 
 /// The sizes of a convolution: x (N, C, H, W), w (K, C/groups, R, S), y (N, K, OH, OW).
@@ -76,6 +78,7 @@ impl Dims {
             parts: vec![],
             grid: [self.oh, self.ow],
             reach: [(self.r - 1) * dilation[0] / stride[0], (self.s - 1) * dilation[1] / stride[1]],
+            pitch: 0,
         };
         let mut taps = Vec::with_capacity(self.r * self.s);
         for (r, s) in (0..self.r).flat_map(|r| (0..self.s).map(move |s| (r, s))) {
@@ -83,7 +86,7 @@ impl Dims {
             let part = part(&mut frame.parts, [y % stride[0], x % stride[1]]);
             taps.push(Tap { weight: r * self.s + s, part, at: [y / stride[0], x / stride[1]] });
         }
-        (frame, taps)
+        (frame.close_up(), taps)
     }
 
     /// The planes of `dy`, and the taps that reach each phase of `x`: row `σ·i + a` of `x` takes part in
@@ -112,6 +115,7 @@ impl Dims {
             parts: vec![[0, 0]],
             grid: [0, 0],
             reach: [0, 0],
+            pitch: 0,
         };
         let mut phases: Vec<([usize; 2], Phase)> = vec![];
         for (r, row) in rows.iter().enumerate() {
@@ -130,7 +134,7 @@ impl Dims {
                 phases.push(([a, b], Phase { grid, taps: vec![tap], origin: a * self.w + b, step }));
             }
         }
-        (frame, phases.into_iter().map(|(_, phase)| phase).collect())
+        (frame.close_up(), phases.into_iter().map(|(_, phase)| phase).collect())
     }
 }
 
@@ -369,7 +373,7 @@ unsafe fn compute(
 }
 
 /// A half float, which converts to and from float32 a slice at a time.
-trait Half: Copy + 'static {
+trait Half: Copy + Send + 'static {
     fn widen(from: &[Self], to: &mut [f32]);
     fn round(from: &[f32], to: &mut [Self]);
 }
@@ -398,46 +402,40 @@ unsafe fn widened<H: Half>(
 ) -> Result<()> {
     /// Elements that are converted at a time.
     const PART: usize = 1 << 16;
-    let widen = |from: *const u8, count: usize| -> Result<Buffer<f32>> {
-        let wide = Buffer::<f32>::new(count)?;
-        let (from, to) = (Shared(from.cast::<H>().cast_mut()), Shared(wide.ptr()));
+    let widen = |from: *const u8, count: usize| -> Result<Memory> {
+        let wide = memory::<f32>(count)?;
+        let (from, to) = (Shared::new(from.cast::<H>().cast_mut()), Shared::new(wide.ptr().cast::<f32>()));
         parallel(count.div_ceil(PART), |i| {
             let len = PART.min(count - i * PART);
             // SAFETY: a part of the operand and of its copy, which is only written.
             unsafe {
-                H::widen(
-                    std::slice::from_raw_parts(from.get().add(i * PART), len),
-                    std::slice::from_raw_parts_mut(to.get().add(i * PART), len),
-                );
+                H::widen(from.slice(i * PART, len), to.slice(i * PART, len));
             }
         });
         Ok(wide)
     };
-    let (a, b, wide) = (widen(a, sizes.a)?, widen(b, sizes.b)?, Buffer::<f32>::new(sizes.out)?);
-    let (from, to) = (Shared(wide.ptr()), Shared(out.cast::<H>()));
+    let (a, b, wide) = (widen(a, sizes.a)?, widen(b, sizes.b)?, memory::<f32>(sizes.out)?);
+    let (from, to) = (Shared::new(wide.ptr().cast::<f32>()), Shared::new(out.cast::<H>()));
     let round = |start: usize, len: usize| {
         // SAFETY: the range is written, and is this thread's alone.
         unsafe {
-            H::round(
-                std::slice::from_raw_parts(from.get().add(start), len),
-                std::slice::from_raw_parts_mut(to.get().add(start), len),
-            );
+            H::round(from.slice(start, len), to.slice(start, len));
         }
     };
     // SAFETY: the copies are as large as what they copy.
     unsafe {
         match done {
             Some(done) => operation.run::<f32>(
-                a.ptr(),
-                b.ptr(),
-                wide.ptr(),
+                a.ptr().cast(),
+                b.ptr().cast(),
+                wide.ptr().cast(),
                 Some(&|start, len| {
                     round(start, len);
                     done(start, len);
                 }),
             ),
             None => {
-                operation.run::<f32>(a.ptr(), b.ptr(), wide.ptr(), None)?;
+                operation.run::<f32>(a.ptr().cast(), b.ptr().cast(), wide.ptr().cast(), None)?;
                 parallel(sizes.out.div_ceil(PART), |i| round(i * PART, PART.min(sizes.out - i * PART)));
                 Ok(())
             }

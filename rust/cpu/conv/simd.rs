@@ -11,6 +11,8 @@ use crate::cpu::matmul::x86::{F32x8, F32x16, F64x4, F64x8};
 /// What convolutions compute in.
 pub trait Float: Element + Add<Output = Self> + Mul<Output = Self> + AddAssign {
     type Portable: Simd<Elem = Self>;
+    #[cfg(target_arch = "aarch64")]
+    type Neon: Simd<Elem = Self>;
     #[cfg(target_arch = "x86_64")]
     type Avx2: Simd<Elem = Self>;
     #[cfg(target_arch = "x86_64")]
@@ -19,6 +21,8 @@ pub trait Float: Element + Add<Output = Self> + Mul<Output = Self> + AddAssign {
 
 impl Float for f32 {
     type Portable = Portable<f32, 4>;
+    #[cfg(target_arch = "aarch64")]
+    type Neon = F32x4;
     #[cfg(target_arch = "x86_64")]
     type Avx2 = F32x8;
     #[cfg(target_arch = "x86_64")]
@@ -27,6 +31,8 @@ impl Float for f32 {
 
 impl Float for f64 {
     type Portable = Portable<f64, 2>;
+    #[cfg(target_arch = "aarch64")]
+    type Neon = F64x2;
     #[cfg(target_arch = "x86_64")]
     type Avx2 = F64x4;
     #[cfg(target_arch = "x86_64")]
@@ -42,7 +48,7 @@ pub trait Kernel {
 pub trait Simd: Vector<Elem: Float> + 'static {
     /// Rows of the largest tile.
     const ROWS: usize;
-    /// Rows and columns of the tile of dot products.
+    /// Rows and columns of the tile of dot products; no more columns than lanes.
     const DOT: [usize; 2];
 
     /// Registers across a tile of so many rows.
@@ -83,6 +89,10 @@ macro_rules! simd {
 #[cfg(target_arch = "x86_64")]
 simd!(F32x16 F64x8, features "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma", rows 8, dot [4, 6],
     width |rows| if rows <= 4 { 6 } else { 3 });
+#[cfg(target_arch = "aarch64")]
+simd!(F32x4, features "neon", rows 8, dot [4, 4], width |rows| if rows <= 4 { 6 } else { 3 });
+#[cfg(target_arch = "aarch64")]
+simd!(F64x2, features "neon", rows 8, dot [4, 2], width |rows| if rows <= 4 { 6 } else { 3 });
 // 16 registers: 12 sums, 2 vectors, one broadcast value. A tile that needs all 16 runs at half speed.
 #[cfg(target_arch = "x86_64")]
 simd!(F32x8 F64x4, features "avx2,fma", rows 6, dot [3, 3],
@@ -91,7 +101,7 @@ simd!(F32x8 F64x4, features "avx2,fma", rows 6, dot [3, 3],
 /// The baseline has no entry to compile for, and a product needs a register of its own.
 impl<T: Float, const L: usize> Simd for Portable<T, L> {
     const ROWS: usize = 4;
-    const DOT: [usize; 2] = [3, 3];
+    const DOT: [usize; 2] = [3, 2];
 
     fn width(rows: usize) -> usize {
         if rows <= 2 { 4 } else { 2 }

@@ -76,7 +76,7 @@ fn check<T: Number>(isa: Isa, d: &Dims, relative: f64) {
     let nan = T::of(f64::NAN);
     let (mut y, mut dx, mut dw) = (vec![nan; dy.len()], vec![nan; x.len()], vec![nan; w.len()]);
     let told: Vec<AtomicU8> = (0..y.len()).map(|_| AtomicU8::new(0)).collect();
-    let out = Shared(y.as_mut_ptr());
+    let out = Shared::new(y.as_mut_ptr());
     // SAFETY: the buffers have the sizes of `d`.
     unsafe {
         forward_at(
@@ -85,12 +85,12 @@ fn check<T: Number>(isa: Isa, d: &Dims, relative: f64) {
             d,
             tx.as_ptr().cast(),
             tw.as_ptr().cast(),
-            out.get().cast(),
+            out.at(0).cast(),
             &|start, len| {
                 for i in start..start + len {
                     told[i].fetch_add(1, Relaxed);
                     // What is reported is written.
-                    assert!(!(*out.get().add(i)).to().is_nan(), "{what}: {i}");
+                    assert!(!(*out.at(i)).to().is_nan(), "{what}: {i}");
                 }
             },
         )

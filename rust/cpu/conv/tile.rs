@@ -2,7 +2,7 @@
 //! them as tables of offsets; they know nothing of channels, images or strides.
 
 use super::simd::{Kernel, Simd};
-use crate::cpu::matmul::vector::transpose;
+use crate::cpu::matmul::vector::{sums as sum_lanes, transpose};
 
 /// The largest tile, in rows.
 pub const MAX_ROWS: usize = 8;
@@ -158,9 +158,8 @@ pub unsafe fn dot<V: Simd>(rows: usize, columns: usize, dot: &Dot<V::Elem>) {
                     }
                 }
                 for i in 0..M {
-                    for j in 0..N {
-                        *dot.c.add(i * dot.c_row + j) += sums[i][j].sum();
-                    }
+                    let c = dot.c.add(i * dot.c_row);
+                    V::load_first(c, N).add(sum_lanes(&mut sums[i])).store_first(c, N);
                 }
             }
         }

@@ -13,12 +13,13 @@
 use std::ops::Range;
 
 use super::correlate::{even, share};
-use super::planes::{Fill, Frame, Tap};
-use super::scratch::{self, Buffer, Shared, try_parallel};
+use super::planes::{Fill, Frame, Tap, slack};
+use super::scratch::{self, memory};
 use super::simd::{Float, Simd};
 use super::tile::{Dot, MAX_DOT, MAX_ROWS, Step, Tile, Transpose, dot, tile};
 use crate::core::Result;
 use crate::cpu::threads;
+use crate::cpu::work::{Shared, try_parallel};
 
 /// Positions that are taken at a time by products.
 const POSITIONS: usize = 256;
@@ -151,7 +152,7 @@ impl<T: Float> WeightGrad<T> {
         unsafe {
             let x = self.x.add(first * plane);
             if cut.direct {
-                return x.add(item.lines.start * self.frame.pitch());
+                return x.add(item.lines.start * self.frame.pitch);
             }
             for n in 0..item.images.len() {
                 V::run(Fill::<V> {
@@ -168,8 +169,9 @@ impl<T: Float> WeightGrad<T> {
     }
 
     /// Elements that the planes of an item need.
-    fn room(&self, cut: &Cut, lanes: usize) -> usize {
-        if cut.direct { 0 } else { (cut.images.saturating_mul(cut.image) + lanes).next_multiple_of(16) }
+    fn room<V: Simd>(&self, cut: &Cut) -> usize {
+        let slack = slack::<V>(&self.frame);
+        if cut.direct { 0 } else { (cut.images.saturating_mul(cut.image) + slack).next_multiple_of(16) }
     }
 
     unsafe fn products<V: Simd<Elem = T>>(&self) -> Result<()> {
@@ -182,14 +184,14 @@ impl<T: Float> WeightGrad<T> {
         // The result turned around: for each share and group, (c, t) by k, padded to whole registers.
         let padded = self.rows.next_multiple_of(V::LANES);
         let group = terms.saturating_mul(padded);
-        let sums = Buffer::<T>::new(group.saturating_mul(self.groups).saturating_mul(cut.shares))?;
-        let sums = Shared(sums.ptr());
+        let sums = memory::<T>(group.saturating_mul(self.groups).saturating_mul(cut.shares))?;
+        let sums = Shared::new(sums.ptr().cast::<T>());
 
         // Panels of `dy`, at most so wide, equally wide but for one register.
         let width = V::width(V::ROWS);
         let lanes = width * V::LANES;
         let per_item = cut.images * cut.lines * self.frame.grid[1];
-        let pitch = self.frame.pitch();
+        let pitch = self.frame.pitch;
         let mut steps = Vec::with_capacity(per_item);
         for n in 0..cut.images {
             for i in 0..cut.lines {
@@ -212,12 +214,12 @@ impl<T: Float> WeightGrad<T> {
             let registers = ks.len().div_ceil(V::LANES);
             let panels = registers.div_ceil(width);
             let size = per_item * lanes;
-            let room = self.room(&cut, V::LANES);
+            let room = self.room::<V>(&cut);
             scratch::with(room.saturating_add(panels * size), |memory: *mut T| {
                 // SAFETY: offsets are within what was asked for; `sums` is divided among the chunks.
                 unsafe {
                     let turned = memory.add(room);
-                    let sums = sums.get().add((s * self.groups + g) * group + channels.start * taps * padded);
+                    let sums = sums.at((s * self.groups + g) * group + channels.start * taps * padded);
                     let mut first = true;
                     for item in share(cut.count, cut.shares, s) {
                         let item = cut.item(self, item);
@@ -264,7 +266,7 @@ impl<T: Float> WeightGrad<T> {
             unsafe {
                 for t in (0..terms).step_by(V::LANES) {
                     V::run(Transpose::<V> {
-                        from: sums.get().add(g * group + t * padded + k),
+                        from: sums.at(g * group + t * padded + k),
                         from_row: padded,
                         rows: V::LANES.min(terms - t),
                         len: n,
@@ -330,20 +332,20 @@ impl<T: Float> WeightGrad<T> {
         let blocks = self.groups.div_ceil(groups);
         let cut = self.cut(target, blocks, channels)?;
         let shares =
-            if cut.shares > 1 { Some(Buffer::<T>::new(weights.saturating_mul(cut.shares))?) } else { None };
-        let sums = Shared(shares.as_ref().map_or(self.dw, |b| b.ptr()));
-        let pitch = self.frame.pitch();
+            if cut.shares > 1 { Some(memory::<T>(weights.saturating_mul(cut.shares))?) } else { None };
+        let sums = Shared::new(shares.as_ref().map_or(self.dw, |m| m.ptr().cast()));
+        let pitch = self.frame.pitch;
         let width = self.frame.grid[1];
         let [dot_rows, dot_columns] = V::DOT;
 
         try_parallel(blocks * cut.shares, |index| {
             let (s, block) = (index / blocks, index % blocks);
             let groups = block * groups..self.groups.min((block + 1) * groups);
-            scratch::with(self.room(&cut, V::LANES), |memory: *mut T| {
+            scratch::with(self.room::<V>(&cut), |memory: *mut T| {
                 for g in groups.clone() {
                     // SAFETY: offsets are within what was asked for; `sums` is divided among the chunks.
                     unsafe {
-                        let sums = sums.get().add(s * weights + g * self.rows * terms);
+                        let sums = sums.at(s * weights + g * self.rows * terms);
                         sums.write_bytes(0, self.rows * terms);
                         for first in (0..self.depth).step_by(channels) {
                             let channels = first..self.depth.min(first + channels);
@@ -397,16 +399,16 @@ impl<T: Float> WeightGrad<T> {
         })?;
 
         if cut.shares > 1 {
-            let dw = Shared(self.dw);
+            let dw = Shared::new(self.dw);
             threads::parallel(weights.div_ceil(PART), |i| {
                 for w in i * PART..weights.min((i + 1) * PART) {
                     // SAFETY: within the shares and the result; each element is one chunk's.
                     unsafe {
-                        let mut sum = *sums.get().add(w);
+                        let mut sum = *sums.at(w);
                         for s in 1..cut.shares {
-                            sum += *sums.get().add(s * weights + w);
+                            sum += *sums.at(s * weights + w);
                         }
-                        *dw.get().add(w) = sum;
+                        *dw.at(w) = sum;
                     }
                 }
             });
