@@ -1,11 +1,11 @@
 //! Tensors from nothing: constants and ranges.
 
-use super::source;
+use super::{cast, elementwise, source, view};
 use crate::bail;
 use crate::core::{DType, Result, Scalar, Shape};
 use crate::graph::node::Operands;
 use crate::graph::{Device, Tensor};
-use crate::ir::Kernel;
+use crate::ir::{Elementwise, Kernel};
 
 /// One value everywhere.
 pub fn full(shape: &Shape, value: Scalar, dtype: DType, device: Device) -> Result<Tensor> {
@@ -67,4 +67,14 @@ pub fn linspace(
     let step = if gaps == 0 { 0.0 } else { (stop - start) / gaps as f64 };
     // Computed in float64 and rounded once, so that the last value is exact.
     source(device, Kernel::Arange { start: start.into(), step: step.into() }, Operands::new(), shape, dtype)
+}
+
+/// Ones on the k-th diagonal of a matrix.
+pub fn eye(shape: &Shape, k: i64, dtype: DType, device: Device) -> Result<Tensor> {
+    let places = |n: usize, from: i64| {
+        arange(Scalar::Int(from), Scalar::Int(from + n as i64), Scalar::Int(1), Some(DType::I64), device)
+    };
+    let rows = view::reshape(&places(shape[0], k)?, &Shape::new(&[shape[0], 1]))?;
+    let on = elementwise::binary(Elementwise::eq, &rows, &places(shape[1], 0)?)?;
+    cast::cast(&on, dtype)
 }

@@ -26,6 +26,12 @@ impl From<&Tensor> for Arg {
     }
 }
 
+impl From<&Arg> for Arg {
+    fn from(arg: &Arg) -> Arg {
+        arg.clone()
+    }
+}
+
 impl From<f64> for Arg {
     fn from(x: f64) -> Arg {
         Arg::Scalar(Scalar::Float(x))

@@ -1,13 +1,27 @@
 //! Operations on tensors, one file a family: check, make the node, and the gradient beside it. Checks
 //! happen at the call, so that an error is raised at the user's line; nothing here computes.
 
+pub mod advanced;
 pub mod cast;
+pub mod conv;
 pub mod create;
+pub mod einsum;
 pub mod elementwise;
+mod host;
 pub mod index;
 pub mod join;
+pub mod loss;
 pub mod matmul;
+pub mod norm;
+pub mod pool;
+pub mod random;
+pub mod rearrange;
 pub mod reduce;
+mod rule;
+pub mod search;
+pub mod shapes;
+pub mod sort;
+pub mod transfer;
 pub mod view;
 
 pub use elementwise::{Arg, apply};

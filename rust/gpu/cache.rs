@@ -1,0 +1,70 @@
+//! A bounded cache that forgets what was not used for long. Nothing here knows what it holds.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// Two generations of at most `limit` entries: a use brings an entry into the young one, and when that
+/// is full the old one is dropped and the young one grows old. Every operation is O(1).
+pub(super) struct Cache<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+    limit: usize,
+}
+
+impl<K: Hash + Eq + Clone, V> Cache<K, V> {
+    pub fn new(limit: usize) -> Cache<K, V> {
+        Cache { young: HashMap::new(), old: HashMap::new(), limit }
+    }
+
+    pub fn get(&mut self, key: &K) -> Option<&V> {
+        if !self.young.contains_key(key) {
+            let value = self.old.remove(key)?;
+            self.insert(key.clone(), value);
+        }
+        self.young.get(key)
+    }
+
+    pub fn insert(&mut self, key: K, value: V) {
+        if self.young.len() >= self.limit {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, value);
+    }
+
+    pub fn get_or_insert(&mut self, key: K, make: impl FnOnce() -> V) -> &V {
+        if self.get(&key).is_none() {
+            self.insert(key.clone(), make());
+        }
+        &self.young[&key]
+    }
+
+    pub fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_stays_and_the_rest_goes() {
+        let mut cache = Cache::new(4);
+        for i in 0..100 {
+            cache.insert(i, i * i);
+            assert_eq!(cache.get(&0), Some(&0), "after {i}");
+            assert!(cache.len() <= 8);
+        }
+        assert_eq!(cache.get(&1), None);
+        assert_eq!(*cache.get_or_insert(1, || 7), 7);
+        assert_eq!(*cache.get_or_insert(1, || 8), 7);
+        cache.clear();
+        assert_eq!(cache.get(&0), None);
+    }
+}

@@ -1,0 +1,442 @@
+//! An open device: how it comes to be, moving bytes to and from it, and what becomes of it when it fails.
+//! The order of its work is the queue's business, its memory the pool's.
+
+use super::adapter::{self, ADAPTER_VARIABLE, Adapter};
+use super::pipeline::{Parameters, Pipelines};
+use super::pool::{Buffer, Pool, Raw, Usage, class};
+use super::queue::Queue;
+use crate::bail;
+use crate::core::{Error, Result};
+use parking_lot::Mutex;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Names features, separated by commas, that are not used even where the adapter has them: `immediates`,
+/// `float16`, `int64`, `subgroups`. For tests.
+const WITHOUT_VARIABLE: &str = "OXON_GPU_WITHOUT";
+/// Bytes of parameters that every backend takes with a command.
+const IMMEDIATES: u32 = 128;
+/// The most that one read-back moves at a time.
+const READ_CHUNK: usize = 64 << 20;
+/// Read-back buffers that are kept.
+const STAGING_KEPT: usize = 4;
+
+/// Set in a forked child whose parent had found its GPUs.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// To be called in the child after a fork. If the parent had used its GPU, every use in the child becomes
+/// an error, since drivers hang there.
+pub fn after_fork_in_child() {
+    if FOUND.get().is_some() {
+        FORKED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A handle on an open device; cloning it is cheap.
+#[derive(Clone)]
+pub struct Device(Arc<Shared>);
+
+pub(super) struct Shared {
+    pub wgpu: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub adapter: Adapter,
+    pub limits: wgpu::Limits,
+    pub features: wgpu::Features,
+    /// Bytes of parameters that go with a command; 0 where only the uniform arena serves.
+    pub immediates: u32,
+    pub pipelines: Pipelines,
+    recorder: Mutex<Queue>,
+    pool: Mutex<Pool>,
+    staging: Mutex<Vec<wgpu::Buffer>>,
+    faults: Arc<Faults>,
+}
+
+/// What the driver reported outside any call.
+#[derive(Default)]
+struct Faults {
+    lost: OnceLock<String>,
+    /// An error that belongs to a call made before.
+    late: Mutex<Option<String>>,
+}
+
+struct Found {
+    /// In the order of `described`.
+    adapters: Vec<wgpu::Adapter>,
+    described: Vec<Adapter>,
+}
+
+static FOUND: OnceLock<Found> = OnceLock::new();
+/// Open devices by adapter.
+static OPEN: Mutex<Vec<(usize, Device)>> = Mutex::new(vec![]);
+
+/// Looks for adapters, once in the life of the process.
+fn found() -> Result<&'static Found> {
+    if forked() {
+        bail!(
+            Device,
+            "the GPU cannot be used in a forked process after its parent used it; start workers with \
+             `multiprocessing.set_start_method(\"spawn\")`"
+        );
+    }
+    Ok(FOUND.get_or_init(|| {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
+            flags: wgpu::InstanceFlags::empty(),
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+        Found { described: adapters.iter().map(Adapter::of).collect(), adapters }
+    }))
+}
+
+/// All adapters, and for each whether it may be used.
+pub fn adapters() -> Result<Vec<(Adapter, bool)>> {
+    let all = &found()?.described;
+    let usable = adapter::usable(all, wanted().as_deref()).unwrap_or_default();
+    Ok(all.iter().cloned().zip(0..).map(|(a, i)| (a, usable.contains(&i))).collect())
+}
+
+fn wanted() -> Option<String> {
+    std::env::var(ADAPTER_VARIABLE).ok().filter(|name| !name.is_empty())
+}
+
+/// The device that `"gpu"` means: the preferred adapter, or the one that the environment names.
+pub fn default() -> Result<Device> {
+    static DEFAULT: Mutex<Option<Device>> = Mutex::new(None);
+    if forked() {
+        found()?;
+    }
+    let mut default = DEFAULT.lock();
+    match &*default {
+        Some(device) if !device.is_lost() => Ok(device.clone()),
+        _ => Ok(default.insert(nth(0)?).clone()),
+    }
+}
+
+/// The device that `"gpu:n"` means.
+pub fn nth(n: usize) -> Result<Device> {
+    let all = &found()?.described;
+    let usable = adapter::usable(all, wanted().as_deref())?;
+    match usable.get(n) {
+        Some(&at) => open(at),
+        None => bail!(Device, "gpu:{n}: there are {} usable GPUs, counted from 0", usable.len()),
+    }
+}
+
+/// The device whose adapter's name contains `part`, be it a software one.
+pub fn named(part: &str) -> Result<Device> {
+    open(adapter::usable(&found()?.described, Some(part))?[0])
+}
+
+/// The open device of an adapter, or a new one if there is none or it was lost.
+fn open(at: usize) -> Result<Device> {
+    let mut open = OPEN.lock();
+    open.retain(|(_, device)| !device.is_lost());
+    if let Some((_, device)) = open.iter().find(|(of, _)| *of == at) {
+        return Ok(device.clone());
+    }
+    let without = std::env::var(WITHOUT_VARIABLE).unwrap_or_default();
+    let device = Device::create(at, &without)?;
+    open.push((at, device.clone()));
+    Ok(device)
+}
+
+impl Device {
+    /// Opens an adapter anew, without the named optional features.
+    pub(super) fn create(at: usize, without: &str) -> Result<Device> {
+        let found = found()?;
+        let (handle, adapter) = (&found.adapters[at], found.described[at].clone());
+        let mut features = handle.features()
+            & (wgpu::Features::IMMEDIATES
+                | wgpu::Features::SHADER_F16
+                | wgpu::Features::SHADER_INT64
+                | wgpu::Features::SUBGROUP);
+        for name in without.split(',').filter(|name| !name.is_empty()) {
+            features -= match name.trim() {
+                "immediates" => wgpu::Features::IMMEDIATES,
+                "float16" => wgpu::Features::SHADER_F16,
+                "int64" => wgpu::Features::SHADER_INT64,
+                "subgroups" => wgpu::Features::SUBGROUP,
+                _ => bail!(Device, "{WITHOUT_VARIABLE}: {name:?} is no optional feature"),
+            };
+        }
+        let mut limits = handle.limits();
+        if !features.contains(wgpu::Features::IMMEDIATES) {
+            limits.max_immediate_size = 0;
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("oxon"),
+            required_features: features,
+            required_limits: limits.clone(),
+            ..Default::default()
+        };
+        let (device, queue) = match pollster::block_on(handle.request_device(&descriptor)) {
+            Ok(opened) => opened,
+            Err(error) => bail!(Device, "{adapter} cannot be opened: {error}"),
+        };
+        let faults = Arc::new(Faults::default());
+        let seen = faults.clone();
+        device.set_device_lost_callback(move |_, message| {
+            let _ = seen.lost.set(message);
+        });
+        let seen = faults.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            seen.late.lock().get_or_insert_with(|| error.to_string());
+        }));
+        let pipelines = Pipelines::new(&device);
+        let recorder = Mutex::new(Queue::new(&device, pipelines.arena_layout()));
+        Ok(Device(Arc::new(Shared {
+            immediates: limits.max_immediate_size.min(IMMEDIATES),
+            wgpu: device,
+            queue,
+            adapter,
+            limits,
+            features,
+            pipelines,
+            recorder,
+            pool: Mutex::default(),
+            staging: Mutex::default(),
+            faults,
+        })))
+    }
+
+    pub fn adapter(&self) -> &Adapter {
+        &self.0.adapter
+    }
+
+    /// What its memory is used for.
+    pub fn usage(&self) -> Usage {
+        self.0.pool.lock().usage()
+    }
+
+    pub fn is_lost(&self) -> bool {
+        self.0.faults.lost.get().is_some()
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    /// Fresh memory; what it holds is undefined.
+    pub fn alloc(&self, bytes: usize) -> Result<Buffer> {
+        self.alloc_not_in(bytes, None)
+    }
+
+    /// The same, but not memory that the batch `not_in` of the queue uses.
+    fn alloc_not_in(&self, bytes: usize, not_in: Option<u64>) -> Result<Buffer> {
+        let shared = &self.0;
+        shared.check()?;
+        let size = class(bytes);
+        if bytes as u64 > shared.limits.max_buffer_size || size > shared.limits.max_buffer_size.next_multiple_of(256) {
+            let most = shared.limits.max_buffer_size;
+            bail!(Memory, "{}: {bytes} bytes asked for; its largest buffer has {most}", shared.adapter);
+        }
+        let size = size.min(shared.limits.max_buffer_size / 4 * 4);
+        let kept = shared.pool.lock().take(size, not_in);
+        let raw = match kept {
+            Some(raw) => raw,
+            None => match shared.create_buffer(size) {
+                Some(wgpu) => Raw::new(wgpu),
+                None => {
+                    self.empty_cache()?;
+                    let Some(wgpu) = shared.create_buffer(size) else {
+                        let used = shared.pool.lock().usage().in_use;
+                        bail!(Memory, "{}: out of memory for {size} bytes; {used} are in use", shared.adapter);
+                    };
+                    Raw::new(wgpu)
+                }
+            },
+        };
+        shared.pool.lock().handed_out(size);
+        Ok(Buffer::new(self.clone(), raw, bytes))
+    }
+
+    pub(super) fn give_back(&self, raw: Raw) {
+        let evicted = self.0.pool.lock().give_back(raw);
+        if !evicted.is_empty() {
+            self.0.recorder.lock().forget_bind_groups();
+        }
+    }
+
+    /// Gives the memory that the pool keeps back to the system, once the device has done its work.
+    pub fn empty_cache(&self) -> Result<()> {
+        let evicted = self.0.pool.lock().evict(0);
+        self.0.recorder.lock().forget_bind_groups();
+        drop(evicted);
+        self.synchronize()
+    }
+
+    pub fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
+        let batch = self.0.recorder.lock().batch();
+        let buffer = self.alloc_not_in(bytes.len(), Some(batch))?;
+        self.0.recorder.lock().upload(&self.0, buffer.raw(), bytes)?;
+        self.0.check()?;
+        Ok(buffer)
+    }
+
+    /// Submits what was recorded, without waiting for it.
+    pub fn flush(&self) -> Result<()> {
+        self.0.check()?;
+        self.0.recorder.lock().submit(&self.0, |_| ())?;
+        self.0.check()
+    }
+
+    /// Waits until the device has done all its work.
+    pub fn synchronize(&self) -> Result<()> {
+        self.0.check()?;
+        let index = self.0.recorder.lock().submit(&self.0, |_| ())?;
+        self.0.wait(Some(index))?;
+        self.0.check()
+    }
+}
+
+impl Buffer {
+    /// The bytes of `range`, after all that was recorded before.
+    pub fn download(&self, range: Range<usize>) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(range.len()).is_err() {
+            bail!(Memory, "out of memory for {} bytes from {}", range.len(), self.device().adapter());
+        }
+        bytes.resize(range.len(), 0);
+        self.download_into(range.start, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same into memory of the caller, from byte `start` on.
+    pub fn download_into(&self, start: usize, bytes: &mut [u8]) -> Result<()> {
+        if start.checked_add(bytes.len()).is_none_or(|end| end > self.len()) {
+            bail!(Index, "bytes {start}.. of a buffer of {} were asked for", self.len());
+        }
+        let shared = self.device().shared();
+        shared.check()?;
+        let mut at = start;
+        for chunk in bytes.chunks_mut(READ_CHUNK) {
+            shared.read(self.raw(), at, chunk)?;
+            at += chunk.len();
+        }
+        Ok(())
+    }
+
+    /// Copies `bytes` bytes to another buffer of the same device; offsets and length are multiples of 4.
+    pub fn copy_to(&self, from: usize, to: &Buffer, at: usize, bytes: usize) -> Result<()> {
+        let aligned = [from, at, bytes].iter().all(|n| n % 4 == 0);
+        let fits = from + bytes <= self.len() && at + bytes <= to.len();
+        if !aligned || !fits || self.raw().id == to.raw().id {
+            bail!(Device, "copy: {bytes} bytes from {from} to {at} of another buffer do not fit or are not aligned");
+        }
+        let shared = self.device().shared();
+        shared.check()?;
+        shared.recorder.lock().copy(shared, (self.raw(), from as u64), (to.raw(), at as u64), bytes as u64);
+        Ok(())
+    }
+}
+
+impl Shared {
+    pub fn recorder(&self) -> parking_lot::MutexGuard<'_, Queue> {
+        self.recorder.lock()
+    }
+
+    /// How a kernel with this many 32-bit words of parameters gets them.
+    pub fn parameters(&self, words: usize) -> Parameters {
+        if 4 * words <= self.immediates as usize { Parameters::Immediates } else { Parameters::Uniform }
+    }
+
+    /// An error if the device cannot be used any more or failed since the last call.
+    pub fn check(&self) -> Result<()> {
+        if forked() {
+            found()?;
+        }
+        if let Some(message) = self.faults.lost.get() {
+            bail!(
+                Device,
+                "{} was lost: {message}; its tensors are gone, and the next `.to(\"gpu\")` opens it anew",
+                self.adapter
+            );
+        }
+        match self.faults.late.lock().take() {
+            Some(message) => bail!(Device, "{} failed: {message}", self.adapter),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for a submission, or for the last one.
+    pub fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let poll = wgpu::PollType::Wait { submission_index, timeout: None };
+        // wgpu panics when the device is lost while it waits.
+        match catch_unwind(AssertUnwindSafe(|| self.wgpu.poll(poll))) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => bail!(Device, "{}: waiting failed: {error}", self.adapter),
+            Err(_) => {
+                let _ = self.faults.lost.set("the driver stopped answering".into());
+                self.check()
+            }
+        }
+    }
+
+    /// A new buffer, or `None` if there is no memory for it.
+    fn create_buffer(&self, size: u64) -> Option<wgpu::Buffer> {
+        let scope = self.wgpu.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = self.wgpu.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        match pollster::block_on(scope.pop()) {
+            None => Some(buffer),
+            Some(_) => None,
+        }
+    }
+
+    /// Reads at most [`READ_CHUNK`] bytes: the copy is the last command of the submission that makes them.
+    fn read(&self, raw: &Raw, at: usize, bytes: &mut [u8]) -> Result<()> {
+        let start = at / 4 * 4;
+        let length = (at + bytes.len()).next_multiple_of(4) - start;
+        let staging = self.staging(length as u64);
+        let index = self.recorder.lock().submit(self, |encoder| {
+            encoder.copy_buffer_to_buffer(&raw.wgpu, start as u64, &staging, 0, length as u64);
+        })?;
+        let mapped = Arc::new(AtomicBool::new(false));
+        let seen = mapped.clone();
+        staging.map_async(wgpu::MapMode::Read, 0..length as u64, move |result| {
+            seen.store(result.is_ok(), Ordering::Release);
+        });
+        self.wait(Some(index))?;
+        self.check()?;
+        if !mapped.load(Ordering::Acquire) {
+            bail!(Device, "{}: its memory could not be read", self.adapter);
+        }
+        match staging.get_mapped_range(0..length as u64) {
+            Ok(view) => bytes.copy_from_slice(&view[at - start..][..bytes.len()]),
+            Err(error) => bail!(Device, "{}: its memory could not be read: {error}", self.adapter),
+        }
+        staging.unmap();
+        let mut kept = self.staging.lock();
+        kept.push(staging);
+        if kept.len() > STAGING_KEPT {
+            kept.remove(0);
+        }
+        Ok(())
+    }
+
+    /// A buffer that the host can read, of at least `bytes`.
+    fn staging(&self, bytes: u64) -> wgpu::Buffer {
+        let size = bytes.next_power_of_two().max(4096);
+        let mut kept = self.staging.lock();
+        if let Some(at) = kept.iter().position(|buffer| buffer.size() == size) {
+            return kept.remove(at);
+        }
+        self.wgpu.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read-back"),
+            size,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    }
+}

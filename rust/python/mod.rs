@@ -1,0 +1,46 @@
+//! The only place that knows Python: the extension module `oxon._core`. Conversions, error types and
+//! the classes and functions that the package re-exports; the arithmetic is all below.
+
+mod args;
+mod convert;
+mod create;
+mod dlpack;
+mod dtype;
+mod errors;
+mod functions;
+mod grad;
+mod index;
+mod methods;
+mod numpy;
+mod runtime;
+#[allow(unsafe_op_in_unsafe_fn, reason = "what pyo3 makes of methods in macros")]
+mod table;
+#[allow(unsafe_op_in_unsafe_fn, reason = "what pyo3 makes of methods in macros")]
+mod tensor;
+mod text;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+#[pyo3(name = "_core")]
+mod _core {
+    use super::*;
+
+    #[pymodule_export]
+    use super::dtype::PyDType;
+    #[pymodule_export]
+    use super::errors::{DTypeError, DeviceError, GradError, ShapeError};
+    #[pymodule_export]
+    use super::tensor::PyTensor;
+
+    #[pymodule_init]
+    fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+        runtime::init(m)?;
+        dtype::init(m)?;
+        table::init(m)?;
+        create::init(m)?;
+        convert::init(m)?;
+        functions::init(m)?;
+        grad::init(m)
+    }
+}

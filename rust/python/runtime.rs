@@ -1,0 +1,147 @@
+//! Process-wide switches: threads, fusion, memory, devices; and what the graph asks of Python.
+
+use crate::graph::{Device, record, run};
+use crate::{cpu, graph};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::cell::Cell;
+use std::sync::Arc;
+
+thread_local! {
+    static DEVICE: Cell<Device> = const { Cell::new(Device::Cpu) };
+}
+
+/// Where new tensors are made unless a call says otherwise.
+pub fn default_device() -> Device {
+    DEVICE.get()
+}
+
+/// Makes new tensors of this thread on `device` and tells where they were made before.
+#[pyfunction]
+fn set_default_device(device: &str) -> PyResult<String> {
+    let device = Device::parse(device)?;
+    Ok(DEVICE.replace(device).to_string())
+}
+
+#[pyfunction]
+#[pyo3(name = "get_default_device")]
+fn get_default_device() -> String {
+    DEVICE.get().to_string()
+}
+
+/// Waits until everything that was asked for has run; for measuring time only.
+#[pyfunction]
+fn synchronize(py: Python<'_>) -> PyResult<()> {
+    Ok(py.detach(|| {
+        graph::window::flush()?;
+        graph::device::synchronize()
+    })?)
+}
+
+/// How many threads kernels use.
+#[pyfunction]
+fn get_num_threads() -> usize {
+    cpu::threads::num_threads()
+}
+
+/// Sets how many threads kernels use; results do not depend on it.
+#[pyfunction]
+fn set_num_threads(n: usize) -> PyResult<()> {
+    if n == 0 || n > 4096 {
+        return Err(pyo3::exceptions::PyValueError::new_err(format!("set_num_threads: {n} is not between 1 and 4096")));
+    }
+    cpu::threads::set_num_threads(n);
+    Ok(())
+}
+
+/// Turns the fusing of neighbouring operations on or off and tells what it was. Results are the same.
+#[pyfunction]
+fn set_fuse(on: bool) -> bool {
+    run::set_fuse(on)
+}
+
+/// Bytes of host memory: `used` by tensors, `cached` for reuse, and the `peak` that tensors used.
+#[pyfunction]
+fn memory_summary(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let (used, cached, peak) = cpu::memory::summary();
+    let out = PyDict::new(py);
+    out.set_item("used", used)?;
+    out.set_item("cached", cached)?;
+    out.set_item("peak", peak)?;
+    Ok(out)
+}
+
+/// Gives memory that is kept for reuse back to the system.
+#[pyfunction]
+fn empty_cache() {
+    cpu::memory::empty_cache();
+}
+
+/// What this build is and what it found: version, instruction set, threads.
+#[pyfunction]
+fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("version", env!("CARGO_PKG_VERSION"))?;
+    out.set_item("profile", if cfg!(debug_assertions) { "dev" } else { "release" })?;
+    out.set_item("isa", cpu::isa::get().name())?;
+    out.set_item("threads", cpu::threads::num_threads())?;
+    out.set_item("gpu", cfg!(feature = "gpu"))?;
+    Ok(out)
+}
+
+#[pyfunction]
+fn _after_fork_in_child() {
+    graph::window::after_fork_in_child();
+    graph::device::after_fork_in_child();
+}
+
+/// The innermost frame outside the package, as `file.py:12`.
+fn user_line() -> Option<Arc<str>> {
+    Python::try_attach(|py| -> PyResult<Option<Arc<str>>> {
+        let mut frame = py.import("sys")?.getattr("_getframe")?.call1((0,))?;
+        while !frame.is_none() {
+            let module = frame.getattr("f_globals")?.get_item("__name__").ok();
+            let module: String = module.and_then(|name| name.extract().ok()).unwrap_or_default();
+            if module != "oxon" && !module.starts_with("oxon.") {
+                let file: String = frame.getattr("f_code")?.getattr("co_filename")?.extract()?;
+                let line: usize = frame.getattr("f_lineno")?.extract()?;
+                return Ok(Some(format!("{file}:{line}").into()));
+            }
+            frame = frame.getattr("f_back")?;
+        }
+        Ok(None)
+    })?
+    .ok()?
+}
+
+/// Whether Ctrl-C has been pressed.
+fn interrupted() -> bool {
+    Python::try_attach(|py| py.check_signals().is_err()).unwrap_or(false)
+}
+
+pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    record::set_locate(user_line);
+    run::set_interrupted(interrupted);
+    for function in [
+        wrap_pyfunction!(set_default_device, m)?,
+        wrap_pyfunction!(get_default_device, m)?,
+        wrap_pyfunction!(synchronize, m)?,
+        wrap_pyfunction!(get_num_threads, m)?,
+        wrap_pyfunction!(set_num_threads, m)?,
+        wrap_pyfunction!(set_fuse, m)?,
+        wrap_pyfunction!(memory_summary, m)?,
+        wrap_pyfunction!(empty_cache, m)?,
+        wrap_pyfunction!(build_info, m)?,
+        wrap_pyfunction!(_after_fork_in_child, m)?,
+    ] {
+        m.add_function(function)?;
+    }
+    let py = m.py();
+    let os = py.import("os")?;
+    if os.hasattr("register_at_fork")? {
+        let kwargs = PyDict::new(py);
+        kwargs.set_item("after_in_child", m.getattr("_after_fork_in_child")?)?;
+        os.call_method("register_at_fork", (), Some(&kwargs))?;
+    }
+    m.add("__version__", env!("CARGO_PKG_VERSION"))
+}
