@@ -46,7 +46,11 @@ pub fn put(x: &Tensor, indices: &[Option<Tensor>], value: &Tensor, mode: Scatter
         return elementwise::select(&mask, &view::reshape(&value, &Shape::default())?, x);
     }
     let Some(places) = Places::find(x, indices)? else {
-        return if mode == Scatter::Set { view::expand(&value, x.shape()) } else { elementwise::binary(E::add, x, &value) };
+        return if mode == Scatter::Set {
+            view::expand(&value, x.shape())
+        } else {
+            elementwise::binary(E::add, x, &value)
+        };
     };
     let merged = places.merge(x)?;
     let (lead, tail) = (&merged.shape()[..places.at], &merged.shape()[places.at + 1..]);
@@ -173,7 +177,8 @@ fn linear(split: &Shape, found: &[(usize, Tensor, bool)]) -> Result<Tensor> {
         )?;
         if !known {
             let low = elementwise::binary(E::ge, &wrapped, int(0))?;
-            let inside = elementwise::binary(E::bitwise_and, &low, &elementwise::binary(E::lt, &wrapped, int(size))?)?;
+            let inside =
+                elementwise::binary(E::bitwise_and, &low, &elementwise::binary(E::lt, &wrapped, int(size))?)?;
             valid = Some(match valid {
                 Some(valid) => elementwise::binary(E::bitwise_and, &valid, &inside)?,
                 None => inside,

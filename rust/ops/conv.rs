@@ -61,12 +61,19 @@ pub fn conv_transpose1d(
 ) -> Result<Tensor> {
     let conv = Conv2d { stride: [1, stride], padding: [0, padding], dilation: [1, dilation], groups };
     batched("conv_transpose1d", x, 2, |x| {
-        lines("conv_transpose1d", x, w, |x, w| transposed("conv_transpose1d", x, w, bias, conv, [0, output_padding]))
+        lines("conv_transpose1d", x, w, |x, w| {
+            transposed("conv_transpose1d", x, w, bias, conv, [0, output_padding])
+        })
     })
 }
 
 /// Runs `body` on a batch: on one of a single example where `x` has only `rank` axes.
-fn batched(op: &str, x: &Tensor, rank: usize, body: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+fn batched(
+    op: &str,
+    x: &Tensor,
+    rank: usize,
+    body: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
     if x.rank() == rank {
         let y = body(&view::unsqueeze(x, 0)?)?;
         return Ok(view::squeeze(&y, &[0])?.as_own());
@@ -97,7 +104,12 @@ fn operands(op: &str, x: &Tensor, w: &Tensor) -> Result<(Tensor, Tensor)> {
     device(op, &[x, w])?;
     let dtype = x.dtype().promote(w.dtype());
     if !x.dtype().is_float() || !w.dtype().is_float() {
-        bail!(DType, "{op}: takes floats, not {} and {}; cast them first, as in `x.float()`", x.dtype(), w.dtype());
+        bail!(
+            DType,
+            "{op}: takes floats, not {} and {}; cast them first, as in `x.float()`",
+            x.dtype(),
+            w.dtype()
+        );
     }
     let ready = |t: &Tensor| elementwise::contiguous(&cast::cast(t, dtype)?);
     Ok((ready(x)?, ready(w)?))
@@ -123,7 +135,12 @@ fn transposed(
     output_padding: [usize; 2],
 ) -> Result<Tensor> {
     let (&[n, c, h, width], &[wc, per_group, r, s]) = (&x.shape()[..], &w.shape()[..]) else {
-        bail!(Shape, "{op}: expected an input (N, C, H, W) and a weight (C, K/groups, R, S), got {} and {}", x.shape(), w.shape());
+        bail!(
+            Shape,
+            "{op}: expected an input (N, C, H, W) and a weight (C, K/groups, R, S), got {} and {}",
+            x.shape(),
+            w.shape()
+        );
     };
     if wc != c {
         bail!(Shape, "{op}: input has {c} channels, weight {} expects {wc}", w.shape());
@@ -132,7 +149,12 @@ fn transposed(
     let mut out = [n, per_group.checked_mul(conv.groups).unwrap_or(usize::MAX), 0, 0];
     for i in 0..2 {
         if output_padding[i] != 0 && output_padding[i] >= conv.stride[i] {
-            bail!(Value, "{op}: output_padding {} must be smaller than stride {}", output_padding[i], conv.stride[i]);
+            bail!(
+                Value,
+                "{op}: output_padding {} must be smaller than stride {}",
+                output_padding[i],
+                conv.stride[i]
+            );
         }
         if sizes[i] == 0 || kernel[i] == 0 {
             bail!(Shape, "{op}: input {} or weight {} has no elements", x.shape(), w.shape());
@@ -143,7 +165,12 @@ fn transposed(
             + 1
             + output_padding[i] as i128;
         if size <= 0 {
-            bail!(Shape, "{op}: input {} with padding {} leaves nothing", x.shape(), Shape::new(&conv.padding));
+            bail!(
+                Shape,
+                "{op}: input {} with padding {} leaves nothing",
+                x.shape(),
+                Shape::new(&conv.padding)
+            );
         }
         out[2 + i] = usize::try_from(size).unwrap_or(usize::MAX);
     }

@@ -45,7 +45,8 @@ pub fn einsum(equation: &str, operands: &[&Tensor]) -> Result<Tensor> {
         left = contract(left, right, &later, &sizes)?;
     }
     let left = sum_others(left, &output)?;
-    let order: Vec<usize> = output.iter().map(|l| place(&left.labels, *l).expect("labels of the result")).collect();
+    let order: Vec<usize> =
+        output.iter().map(|l| place(&left.labels, *l).expect("labels of the result")).collect();
     Ok(view::permute(&left.tensor, &order)?.as_own())
 }
 
@@ -66,7 +67,12 @@ fn parse(equation: &str, operands: &[&Tensor]) -> Result<(Vec<Vec<Label>>, Vec<L
     };
     let parts: Vec<&str> = left.split(',').collect();
     if parts.len() != operands.len() {
-        bail!(Value, "einsum: {equation:?} names {} operands, but {} were given", parts.len(), operands.len());
+        bail!(
+            Value,
+            "einsum: {equation:?} names {} operands, but {} were given",
+            parts.len(),
+            operands.len()
+        );
     }
     let mut dots = 0;
     let mut inputs = vec![];
@@ -76,7 +82,11 @@ fn parse(equation: &str, operands: &[&Tensor]) -> Result<(Vec<Vec<Label>>, Vec<L
         let labels = match free {
             Some(free) if part.contains("...") || free == 0 => labels(equation, part, free)?,
             _ => {
-                bail!(Value, "einsum: {equation:?} names {named} axes of operand {i}, which is {}", tensor.shape())
+                bail!(
+                    Value,
+                    "einsum: {equation:?} names {named} axes of operand {i}, which is {}",
+                    tensor.shape()
+                )
             }
         };
         dots = dots.max(labels.iter().filter(|&&l| l >= ELLIPSIS).count());
@@ -123,13 +133,18 @@ fn labels(equation: &str, part: &str, dots: usize) -> Result<Vec<Label>> {
 
 /// Without labels that repeat: their axes become the diagonal.
 fn diagonals(equation: &str, mut term: Term) -> Result<Term> {
-    while let Some((first, second)) = (0..term.labels.len())
-        .find_map(|i| Some((i, i + 1 + place(&term.labels[i + 1..], term.labels[i])?)))
+    while let Some((first, second)) =
+        (0..term.labels.len()).find_map(|i| Some((i, i + 1 + place(&term.labels[i + 1..], term.labels[i])?)))
     {
         let shape = term.tensor.shape();
         if shape[first] != shape[second] {
             let label = text(term.labels[first]);
-            bail!(Shape, "einsum: {equation:?}: {label:?} names sizes {} and {} of {shape}", shape[first], shape[second]);
+            bail!(
+                Shape,
+                "einsum: {equation:?}: {label:?} names sizes {} and {} of {shape}",
+                shape[first],
+                shape[second]
+            );
         }
         term.tensor = rearrange::diagonal(&term.tensor, 0, first, second)?;
         let label = term.labels.remove(second);
@@ -182,11 +197,15 @@ fn contract(a: Term, b: Term, later: &[Label], sizes: &[(Label, usize)]) -> Resu
     let rows: Vec<Label> = a.labels.iter().filter(|l| !b.labels.contains(l)).copied().collect();
     let columns: Vec<Label> = b.labels.iter().filter(|l| !a.labels.contains(l)).copied().collect();
     let size = |labels: &[Label]| -> Vec<usize> {
-        labels.iter().map(|l| sizes.iter().find(|(known, _)| known == l).expect("every label has a size").1).collect()
+        labels
+            .iter()
+            .map(|l| sizes.iter().find(|(known, _)| known == l).expect("every label has a size").1)
+            .collect()
     };
     let arrange = |term: &Term, groups: [&[Label]; 3]| -> Result<Tensor> {
         let all = groups.concat();
-        let order: Vec<usize> = all.iter().map(|&l| place(&term.labels, l).expect("a label of the term")).collect();
+        let order: Vec<usize> =
+            all.iter().map(|&l| place(&term.labels, l).expect("a label of the term")).collect();
         let full = view::expand(&view::permute(&term.tensor, &order)?, &Shape::new(&size(&all)))?;
         let flat: Shape = groups.iter().map(|g| size(g).iter().product()).collect();
         view::reshape(&super::cast::cast(&full, dtype)?, &flat)

@@ -119,7 +119,8 @@ pub fn scatter(base: &Tensor, axis: usize, index: &Tensor, part: &Tensor, mode: 
     fits("scatter", base.shape(), axis, index.shape())?;
     let (index, _) = checked("scatter", index, axis, base.shape()[axis])?;
     let part = cast::cast(part, base.dtype())?;
-    let larger = part.rank() == index.rank() && part.shape().iter().zip(index.shape().iter()).all(|(p, i)| p >= i);
+    let larger =
+        part.rank() == index.rank() && part.shape().iter().zip(index.shape().iter()).all(|(p, i)| p >= i);
     let part = if larger { cut(&part, None, index.shape())? } else { part };
     if part.shape().broadcast(index.shape()).as_ref() != Some(index.shape()) {
         bail!(Shape, "scatter: a part of {} does not broadcast to the index {}", part.shape(), index.shape());
@@ -135,7 +136,13 @@ pub fn scatter(base: &Tensor, axis: usize, index: &Tensor, part: &Tensor, mode: 
 }
 
 /// `scatter` of shapes that agree, with a checked index and a part of the base's dtype.
-pub(super) fn write(base: &Tensor, axis: usize, index: &Tensor, part: &Tensor, mode: Scatter) -> Result<Tensor> {
+pub(super) fn write(
+    base: &Tensor,
+    axis: usize,
+    index: &Tensor,
+    part: &Tensor,
+    mode: Scatter,
+) -> Result<Tensor> {
     if mode == Scatter::Add && base.dtype() == DType::Bool {
         bail!(DType, "scatter: bool tensors do not add up; cast them first, as in `x.long()`");
     }

@@ -27,7 +27,9 @@ impl Reduction {
             "mean" => Reduction::Mean,
             "sum" => Reduction::Sum,
             "batchmean" => Reduction::BatchMean,
-            _ => bail!(Value, "{op}: reduction {name:?} is unknown; there are \"none\", \"mean\" and \"sum\""),
+            _ => {
+                bail!(Value, "{op}: reduction {name:?} is unknown; there are \"none\", \"mean\" and \"sum\"")
+            }
         })
     }
 }
@@ -172,7 +174,8 @@ pub fn binary_cross_entropy_with_logits(
         // (1 − t) x + (1 + (w − 1) t) softplus(−x)
         Some(w) => {
             let extra = weighted(OP, t.clone(), Some(&binary(E::sub, w, 1.0)?))?;
-            let often = binary(E::mul, &binary(E::add, &extra, 1.0)?, &unary(E::softplus, &unary(E::neg, &x)?)?)?;
+            let often =
+                binary(E::mul, &binary(E::add, &extra, 1.0)?, &unary(E::softplus, &unary(E::neg, &x)?)?)?;
             binary(E::add, &binary(E::mul, &binary(E::sub, 1.0, &t)?, &x)?, &often)?
         }
     };

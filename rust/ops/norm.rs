@@ -45,7 +45,11 @@ pub fn log_softmax(x: &Tensor, axis: usize) -> Result<Tensor> {
 }
 
 /// Runs `body` with the axis exchanged with the last.
-fn along_last(x: &Tensor, axis: usize, body: impl FnOnce(&Tensor, usize) -> Result<Tensor>) -> Result<Tensor> {
+fn along_last(
+    x: &Tensor,
+    axis: usize,
+    body: impl FnOnce(&Tensor, usize) -> Result<Tensor>,
+) -> Result<Tensor> {
     let last = x.rank() - 1;
     let x = cast::cast(x, float(x.dtype()))?;
     let y = body(&view::transpose(&x, axis, last)?, last)?;
@@ -89,7 +93,12 @@ fn affine(
 /// The last axes of `x`, if they have the sizes of `normalized`.
 fn last_axes(op: &str, x: &Tensor, normalized: &[usize]) -> Result<Vec<usize>> {
     if normalized.is_empty() || !x.shape().ends_with(normalized) {
-        bail!(Shape, "{op}: input {} does not end with the normalized shape {}", x.shape(), Shape::new(normalized));
+        bail!(
+            Shape,
+            "{op}: input {} does not end with the normalized shape {}",
+            x.shape(),
+            Shape::new(normalized)
+        );
     }
     Ok((x.rank() - normalized.len()..x.rank()).collect())
 }
@@ -172,7 +181,12 @@ pub fn batch_norm_train(
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let (_, c) = channels("batch_norm", x)?;
     if c > 0 && x.count() / c < 2 {
-        bail!(Value, "batch_norm: {} has {} values a channel; training needs more than one", x.shape(), x.count() / c);
+        bail!(
+            Value,
+            "batch_norm: {} has {} values a channel; training needs more than one",
+            x.shape(),
+            x.count() / c
+        );
     }
     let full = wide("batch_norm", x)?;
     let axes: Vec<usize> = (0..x.rank()).filter(|&a| a != 1).collect();

@@ -96,7 +96,11 @@ fn line([kernel, stride, padding, dilation]: [usize; 4], ceil_mode: bool, count_
 
 /// The input as row-major planes (N, C, H, W) of floats, and the way back for what is made of it:
 /// `spatial` axes, and no batch where there was none.
-fn planes(op: &str, x: &Tensor, spatial: usize) -> Result<(Tensor, impl Fn(&Tensor) -> Result<Tensor> + use<>)> {
+fn planes(
+    op: &str,
+    x: &Tensor,
+    spatial: usize,
+) -> Result<(Tensor, impl Fn(&Tensor) -> Result<Tensor> + use<>)> {
     if !x.dtype().is_float() {
         bail!(DType, "{op}: takes floats, not {}; cast them first, as in `x.float()`", x.dtype());
     }
@@ -185,5 +189,7 @@ fn adaptive_average_input(dy: &Tensor, shape: &Shape) -> Result<Tensor> {
     let dy = &elementwise::contiguous(dy)?;
     let out = node(Kernel::AdaptiveAvgPoolInput, &[dy], shape.clone(), dy.dtype())?;
     let size = dy.shape().clone();
-    Ok(record_one("adaptive_avg_pool_input", &[dy], out, || rule::one(move |_, g| adaptive_average(g, &size))))
+    Ok(record_one("adaptive_avg_pool_input", &[dy], out, || {
+        rule::one(move |_, g| adaptive_average(g, &size))
+    }))
 }

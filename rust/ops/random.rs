@@ -52,7 +52,8 @@ impl Generator {
 
 /// The generator that is used where none is given; its first seed differs from run to run.
 pub fn global() -> &'static Generator {
-    static GLOBAL: LazyLock<Generator> = LazyLock::new(|| Generator::new(RandomState::new().build_hasher().finish()));
+    static GLOBAL: LazyLock<Generator> =
+        LazyLock::new(|| Generator::new(RandomState::new().build_hasher().finish()));
     &GLOBAL
 }
 
@@ -61,7 +62,13 @@ pub fn manual_seed(seed: u64) {
     global().set_seed(seed);
 }
 
-fn draw(distribution: Distribution, shape: &Shape, dtype: DType, device: Device, from: &Generator) -> Result<Tensor> {
+fn draw(
+    distribution: Distribution,
+    shape: &Shape,
+    dtype: DType,
+    device: Device,
+    from: &Generator,
+) -> Result<Tensor> {
     Shape::checked("random", shape)?;
     let (key, offset) = from.reserve(shape.count());
     let key = if dtype.size() == 8 { key ^ WIDE } else { key };
@@ -88,7 +95,14 @@ pub fn randn(shape: &Shape, dtype: DType, device: Device, from: &Generator) -> R
 }
 
 /// Uniform integers in [low, high).
-pub fn randint(low: i64, high: i64, shape: &Shape, dtype: DType, device: Device, from: &Generator) -> Result<Tensor> {
+pub fn randint(
+    low: i64,
+    high: i64,
+    shape: &Shape,
+    dtype: DType,
+    device: Device,
+    from: &Generator,
+) -> Result<Tensor> {
     if !dtype.is_int() {
         bail!(DType, "randint: gives integers, not {dtype}");
     }
@@ -103,7 +117,14 @@ pub fn randint(low: i64, high: i64, shape: &Shape, dtype: DType, device: Device,
 }
 
 /// Uniform on [low, high).
-pub fn uniform(low: f64, high: f64, shape: &Shape, dtype: DType, device: Device, from: &Generator) -> Result<Tensor> {
+pub fn uniform(
+    low: f64,
+    high: f64,
+    shape: &Shape,
+    dtype: DType,
+    device: Device,
+    from: &Generator,
+) -> Result<Tensor> {
     if !(low <= high && (high - low).is_finite()) {
         bail!(Value, "uniform: [{low}, {high}) is no interval");
     }
@@ -127,7 +148,11 @@ pub fn normal(
     {
         bail!(Value, "normal: a standard deviation of {}", s.as_f64());
     }
-    let out = elementwise::binary(E::add, &elementwise::binary(E::mul, &randn(shape, dtype, device, from)?, std)?, mean)?;
+    let out = elementwise::binary(
+        E::add,
+        &elementwise::binary(E::mul, &randn(shape, dtype, device, from)?, std)?,
+        mean,
+    )?;
     if out.shape() != shape {
         bail!(Shape, "normal: mean and standard deviation give {}, not {shape}", out.shape());
     }
@@ -168,7 +193,10 @@ pub fn multinomial(p: &Tensor, count: usize, replacement: bool, from: &Generator
     }
     let mut shape = p.shape().clone();
     if !replacement {
-        let exponential = elementwise::unary(E::log1p, &elementwise::unary(E::neg, &rand(&shape, p.dtype(), p.device(), from)?)?)?;
+        let exponential = elementwise::unary(
+            E::log1p,
+            &elementwise::unary(E::neg, &rand(&shape, p.dtype(), p.device(), from)?)?,
+        )?;
         let times = elementwise::binary(E::div, &elementwise::unary(E::neg, &exponential)?, &p)?;
         return Ok(sort::topk(&times, count, last, false)?.1);
     }

@@ -142,8 +142,9 @@ pub fn diag_embed(x: &Tensor, offset: i64, first: usize, second: usize) -> Resul
     let (down, right) = (offset.min(0).unsigned_abs() as usize, offset.max(0) as usize);
     let side = x.shape()[last].saturating_add(down.max(right));
     let mut rest = x.shape()[..last].iter().copied();
-    let shape: Vec<usize> =
-        (0..rank).map(|a| if a == first || a == second { side } else { rest.next().expect("one each") }).collect();
+    let shape: Vec<usize> = (0..rank)
+        .map(|a| if a == first || a == second { side } else { rest.next().expect("one each") })
+        .collect();
     let base = create::zeros(&Shape::checked("diag_embed", &shape)?, x.dtype(), x.device())?;
     let window = diagonal(&base, offset, first, second)?.layout().clone();
     view::assign(&base, x, &window, Scatter::Set)
@@ -215,7 +216,11 @@ pub fn pad(x: &Tensor, amounts: &[(i64, i64)], mode: Pad) -> Result<Tensor> {
             bail!(Value, "pad: {mode:?} takes no negative amounts, got ({before}, {after}) for axis {axis}");
         };
         if before.max(after) > most {
-            bail!(Value, "pad: ({before}, {after}) is more than {mode:?} has to give along axis {axis} of {}", x.shape());
+            bail!(
+                Value,
+                "pad: ({before}, {after}) is more than {mode:?} has to give along axis {axis} of {}",
+                x.shape()
+            );
         }
         if before == 0 && after == 0 {
             continue;

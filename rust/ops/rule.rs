@@ -15,7 +15,10 @@ where
 }
 
 /// Two inputs and one output; each side is asked only if somebody wants its gradient.
-pub fn two<A, B>(first: A, second: B) -> impl Fn(&Context<'_>, &[Option<Tensor>]) -> Result<Grads> + Send + Sync
+pub fn two<A, B>(
+    first: A,
+    second: B,
+) -> impl Fn(&Context<'_>, &[Option<Tensor>]) -> Result<Grads> + Send + Sync
 where
     A: Fn(&Tensor) -> Result<Tensor> + Send + Sync,
     B: Fn(&Tensor) -> Result<Tensor> + Send + Sync,

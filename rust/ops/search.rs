@@ -93,9 +93,8 @@ pub fn unique(x: &Tensor) -> Result<Unique> {
     )?;
     let new = join::cat(&[&first, &changes], 0)?;
     let starts = host::places_of_true(&new)?;
-    let counts: Vec<i64> = (0..starts.len())
-        .map(|i| starts.get(i + 1).copied().unwrap_or(n as i64) - starts[i])
-        .collect();
+    let counts: Vec<i64> =
+        (0..starts.len()).map(|i| starts.get(i + 1).copied().unwrap_or(n as i64) - starts[i]).collect();
     let shape = Shape::new(&[starts.len()]);
     let starts = host::tensor(&starts, &shape, device)?;
     let ranks = elementwise::binary(E::sub, &reduce::scan(Scan::Sum, &new, 0)?, int(1))?;
@@ -121,7 +120,12 @@ pub fn searchsorted(sorted: &Tensor, values: &Tensor, right: bool) -> Result<Ten
         1 => view::reshape(&asked, &Shape::new(&[asked.count()]))?,
         0 => bail!(Shape, "searchsorted: the sorted tensor has no axis"),
         _ if asked.rank() == rows.rank() && lead(&rows) == lead(&asked) => asked,
-        _ => bail!(Shape, "searchsorted: rows {} and values {} differ in leading sizes", rows.shape(), asked.shape()),
+        _ => bail!(
+            Shape,
+            "searchsorted: rows {} and values {} differ in leading sizes",
+            rows.shape(),
+            asked.shape()
+        ),
     };
     let out = node(Kernel::SearchSorted { right }, &[&rows, &flat], flat.shape().clone(), DType::I64)?;
     Ok(view::reshape(&out, values.shape())?.as_own())

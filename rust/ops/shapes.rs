@@ -90,7 +90,8 @@ pub fn unflatten(x: &Tensor, axis: usize, sizes: &[i64]) -> Result<Tensor> {
 pub fn diff(x: &Tensor, times: usize, axis: usize) -> Result<Tensor> {
     (0..times).try_fold(x.clone(), |x, _| {
         let n = x.shape()[axis].saturating_sub(1);
-        let (low, high) = (view::slice(&x, axis, 0, n, 1)?, view::slice(&x, axis, 1.min(x.shape()[axis]), n, 1)?);
+        let (low, high) =
+            (view::slice(&x, axis, 0, n, 1)?, view::slice(&x, axis, 1.min(x.shape()[axis]), n, 1)?);
         let op = if x.dtype() == crate::core::DType::Bool { E::ne } else { E::sub };
         binary(op, &high, &low)
     })
@@ -121,7 +122,13 @@ pub fn dot(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub fn vecdot(a: &Tensor, b: &Tensor, axis_from_end: usize) -> Result<Tensor> {
     let product = binary(E::mul, a, b)?;
     if axis_from_end >= product.rank() {
-        bail!(Shape, "vecdot: {} and {} have no axis {} from the end", a.shape(), b.shape(), axis_from_end + 1);
+        bail!(
+            Shape,
+            "vecdot: {} and {} have no axis {} from the end",
+            a.shape(),
+            b.shape(),
+            axis_from_end + 1
+        );
     }
     let sum = reduce::sum(&product, &[product.rank() - 1 - axis_from_end], false)?;
     cast::cast(&sum, product.dtype())
@@ -130,11 +137,23 @@ pub fn vecdot(a: &Tensor, b: &Tensor, axis_from_end: usize) -> Result<Tensor> {
 /// The sum of products over pairs of axes: the axes of `a` and of `b` in this order.
 pub fn tensordot(a: &Tensor, b: &Tensor, axes: (&[usize], &[usize])) -> Result<Tensor> {
     let agree = axes.0.len() == axes.1.len()
-        && axes.0.iter().zip(axes.1).all(|(&i, &j)| a.shape().get(i).is_some_and(|n| b.shape().get(j) == Some(n)));
+        && axes
+            .0
+            .iter()
+            .zip(axes.1)
+            .all(|(&i, &j)| a.shape().get(i).is_some_and(|n| b.shape().get(j) == Some(n)));
     if !agree {
-        bail!(Shape, "tensordot: axes {:?} of {} and {:?} of {} do not fit", axes.0, a.shape(), axes.1, b.shape());
+        bail!(
+            Shape,
+            "tensordot: axes {:?} of {} and {:?} of {} do not fit",
+            axes.0,
+            a.shape(),
+            axes.1,
+            b.shape()
+        );
     }
-    let free = |x: &Tensor, axes: &[usize]| -> Vec<usize> { (0..x.rank()).filter(|i| !axes.contains(i)).collect() };
+    let free =
+        |x: &Tensor, axes: &[usize]| -> Vec<usize> { (0..x.rank()).filter(|i| !axes.contains(i)).collect() };
     let (rows, columns) = (free(a, axes.0), free(b, axes.1));
     let sizes = |x: &Tensor, axes: &[usize]| -> Vec<usize> { axes.iter().map(|&i| x.shape()[i]).collect() };
     let (m, k, n) = (sizes(a, &rows), sizes(a, axes.0), sizes(b, &columns));
@@ -152,7 +171,8 @@ pub fn tensordot(a: &Tensor, b: &Tensor, axes: (&[usize], &[usize])) -> Result<T
 pub fn kron(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let rank = a.rank().max(b.rank());
     let (mut left, mut right, mut out) = (vec![], vec![], vec![]);
-    let size = |x: &Tensor, axis: usize| if axis + x.rank() < rank { 1 } else { x.shape()[axis + x.rank() - rank] };
+    let size =
+        |x: &Tensor, axis: usize| if axis + x.rank() < rank { 1 } else { x.shape()[axis + x.rank() - rank] };
     for axis in 0..rank {
         let (m, n) = (size(a, axis), size(b, axis));
         left.extend([m, 1]);
