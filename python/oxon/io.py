@@ -14,12 +14,14 @@ _TREE = "oxon.tree"
 
 
 def save(obj: Any, path: str | os.PathLike[str], metadata: dict[str, str] | None = None) -> None:
-    """Write `obj` to a safetensors file: a dict of tensors, or dicts, lists and tuples around tensors, numbers and text.
+    """Write `obj` to a safetensors file: a dict of tensors, or dicts, lists and tuples around tensors,
+    numbers and text.
 
-    A flat dict of tensors, such as a `state_dict`, becomes a plain safetensors file that other programs read as well.
-    Anything nested, such as an optimizer's state, keeps its structure as JSON in the file's metadata. The file is
-    written under a temporary name and renamed, so that there is never half a file at `path`. `metadata` is text to store
-    along with it. Raises TypeError, naming the place, for what cannot be stored.
+    A flat dict of tensors, such as a `state_dict`, becomes a plain safetensors file that other programs
+    read as well. Anything nested, such as an optimizer's state, keeps its structure as JSON in the file's
+    metadata. The file is written under a temporary name and renamed, so that there is never half a file at
+    `path`. `metadata` is text to store along with it. Raises TypeError, naming the place, for what cannot
+    be stored.
 
     >>> import os, tempfile
     >>> import oxon as ox
@@ -45,7 +47,8 @@ def save(obj: Any, path: str | os.PathLike[str], metadata: dict[str, str] | None
 def load(path: str | os.PathLike[str]) -> Any:
     """Read what `save` wrote, or any safetensors file as a dict of tensors.
 
-    Raises ValueError where the file is not a safetensors file or is damaged. Nothing in the file is ever executed.
+    Raises ValueError where the file is not a safetensors file or is damaged. Nothing in the file is ever
+    executed.
 
     >>> import oxon as ox
     >>> model.load_state_dict(ox.load("model.safetensors"))  # doctest: +SKIP
@@ -58,12 +61,14 @@ def load(path: str | os.PathLike[str]) -> Any:
     try:
         return _decode(json.loads(metadata[_TREE]), tensors)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise ValueError(f"load: {os.fspath(path)}: the structure in its metadata is damaged: {error!r}") from error
+        raise ValueError(
+            f"load: {os.fspath(path)}: the structure in its metadata is damaged: {error!r}"
+        ) from error
 
 
 def _encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """`value` as JSON; each tensor goes to `tensors` under its path. Containers become one-key objects, so that int keys
-    and tuples survive."""
+    """`value` as JSON; each tensor goes to `tensors` under its path. Containers become one-key objects, so
+    that int keys and tuples survive."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Tensor):
@@ -75,13 +80,17 @@ def _encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, (str, int)):
-                raise TypeError(f"save: {path or 'the object'}: a key is {type(key).__name__}, not str or int")
+                raise TypeError(
+                    f"save: {path or 'the object'}: a key is {type(key).__name__}, not str or int"
+                )
         return {"dict": [[key, _encode(part, _join(path, key), tensors)] for key, part in value.items()]}
     if isinstance(value, (tuple, list)):
         kind = "tuple" if isinstance(value, tuple) else "list"
         return {kind: [_encode(part, _join(path, number), tensors) for number, part in enumerate(value)]}
     hint = ": save its state_dict()" if hasattr(value, "state_dict") else ""
-    raise TypeError(f"save: {path or 'the object'} is of type {type(value).__name__}, which cannot be stored{hint}")
+    raise TypeError(
+        f"save: {path or 'the object'} is of type {type(value).__name__}, which cannot be stored{hint}"
+    )
 
 
 def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:

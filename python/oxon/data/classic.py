@@ -1,4 +1,5 @@
-"""The classic image sets: MNIST and Fashion-MNIST from files, and the handwritten digits that the wheel carries."""
+"""The classic image sets: MNIST and Fashion-MNIST from files, and the handwritten digits that the wheel
+carries."""
 
 from __future__ import annotations
 
@@ -36,45 +37,68 @@ _DIGITS = tuple("0123456789")
 
 
 def mnist(
-    train: bool = True, root: str | os.PathLike[str] | None = None, *, download: bool = True, normalize: bool = True
+    train: bool = True,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    download: bool = True,
+    normalize: bool = True,
 ) -> TensorDataset:
     """MNIST: 60,000 training or 10,000 test images of handwritten digits (LeCun, Cortes and Burges 1998).
 
-    Images `(N, 1, 28, 28)`, labels `(N,)` int64. With `normalize` the images are float32, scaled to 0..1, less the mean
-    0.1307, divided by the standard deviation 0.3081; without it they are uint8 as in the file.
+    Images `(N, 1, 28, 28)`, labels `(N,)` int64. With `normalize` the images are float32, scaled to 0..1,
+    less the mean 0.1307, divided by the standard deviation 0.3081; without it they are uint8 as in the
+    file.
 
-    The four files are looked for in `root`, or else in `$OXON_DATA/mnist` and then in `~/.cache/oxon/mnist`; what is not
-    there is downloaded (11 MB) with its checksum verified. Raises FileNotFoundError with `download=False`, OSError
-    where no address answers, ValueError where a file's checksum is wrong.
+    The four files are looked for in `root`, or else in `$OXON_DATA/mnist` and then in
+    `~/.cache/oxon/mnist`; what is not there is downloaded (11 MB) with its checksum verified. Raises
+    FileNotFoundError with `download=False`, OSError where no address answers, ValueError where a file's
+    checksum is wrong.
 
     >>> import oxon as ox
     >>> train, test = ox.data.mnist(), ox.data.mnist(train=False)  # doctest: +SKIP
     """
-    return _load("mnist", _MNIST_FILES, _MNIST_URLS, train, root, download, (0.1307, 0.3081) if normalize else None, _DIGITS)
+    return _load(
+        "mnist",
+        _MNIST_FILES,
+        _MNIST_URLS,
+        train,
+        root,
+        download,
+        (0.1307, 0.3081) if normalize else None,
+        _DIGITS,
+    )
 
 
 def fashion_mnist(
-    train: bool = True, root: str | os.PathLike[str] | None = None, *, download: bool = True, normalize: bool = True
+    train: bool = True,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    download: bool = True,
+    normalize: bool = True,
 ) -> TensorDataset:
-    """Fashion-MNIST: 60,000 training or 10,000 test images of clothes in ten classes (Xiao, Rasul and Vollgraf 2017).
+    """Fashion-MNIST: 60,000 training or 10,000 test images of clothes in ten classes (Xiao, Rasul and
+    Vollgraf 2017).
 
-    As `mnist` in every respect: the folder is `fashion-mnist`, the download 31 MB, the mean 0.2860, the standard deviation
-    0.3530. `classes` names the classes.
+    As `mnist` in every respect: the folder is `fashion-mnist`, the download 31 MB, the mean 0.2860, the
+    standard deviation 0.3530. `classes` names the classes.
 
     >>> import oxon as ox
     >>> ox.data.fashion_mnist(train=False).classes[9]  # doctest: +SKIP
     'ankle boot'
     """
     scale = (0.2860, 0.3530) if normalize else None
-    return _load("fashion-mnist", _FASHION_FILES, _FASHION_URLS, train, root, download, scale, _FASHION_CLASSES)
+    return _load(
+        "fashion-mnist", _FASHION_FILES, _FASHION_URLS, train, root, download, scale, _FASHION_CLASSES
+    )
 
 
 def digits(split: str | None = None, *, normalize: bool = True) -> TensorDataset:
-    """Handwritten digits, 8 × 8 pixels, that come with the package (Alpaydin and Kaynak 1998, doi 10.24432/C50P49).
+    """Handwritten digits, 8 × 8 pixels, that come with the package (Alpaydin and Kaynak 1998, doi
+    10.24432/C50P49).
 
-    `split` is "train" (1,437 images), "test" (360) or None (all 1,797 in their original order). The split is fixed and
-    stratified. Images `(N, 1, 8, 8)`, labels `(N,)` int64. With `normalize` the images are float32 in 0..1, without it
-    uint8 in 0..16. Raises ValueError for another split.
+    `split` is "train" (1,437 images), "test" (360) or None (all 1,797 in their original order). The split
+    is fixed and stratified. Images `(N, 1, 8, 8)`, labels `(N,)` int64. With `normalize` the images are
+    float32 in 0..1, without it uint8 in 0..16. Raises ValueError for another split.
 
     >>> import oxon as ox
     >>> ox.data.digits("train")
@@ -83,7 +107,11 @@ def digits(split: str | None = None, *, normalize: bool = True) -> TensorDataset
     folder = os.path.join(os.path.dirname(__file__), "files")
     images, labels, held_out = (
         read_idx(os.path.join(folder, name))
-        for name in ("digits-images-idx3-ubyte.gz", "digits-labels-idx1-ubyte.gz", "digits-test-idx1-ubyte.gz")
+        for name in (
+            "digits-images-idx3-ubyte.gz",
+            "digits-labels-idx1-ubyte.gz",
+            "digits-test-idx1-ubyte.gz",
+        )
     )
     if split is not None:
         if split not in ("train", "test"):

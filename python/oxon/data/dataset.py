@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import pairwise
 
 from .._core import Generator, Tensor, float32, float64, from_numpy, randperm, tensor
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 def as_tensor(values: Any) -> Tensor:
     """`values` as a tensor: a tensor stays itself; arrays, data frames and nested lists are converted.
 
-    NumPy computes in float64 and layers in float32, so floating-point arrays and lists become float32. To keep float64,
-    pass a tensor.
+    NumPy computes in float64 and layers in float32, so floating-point arrays and lists become float32. To
+    keep float64, pass a tensor.
 
     >>> import oxon as ox
     >>> ox.data.as_tensor([[1.0, 2.0], [3.0, 4.0]]).shape == (2, 2)
@@ -36,14 +37,16 @@ def as_tensor(values: Any) -> Tensor:
 class Dataset:
     """Samples that have a number: the base of all data sets.
 
-    A subclass defines `__len__` and `__getitem__`. It need not derive from this class: lists, arrays and anything else
-    with these two methods serve as well. A data set that can make a whole batch faster than item by item also
-    defines `batch(indices)`, where `indices` is a slice or a tensor `(B,)` of int64; the loader then calls only that.
+    A subclass defines `__len__` and `__getitem__`. It need not derive from this class: lists, arrays and
+    anything else with these two methods serve as well. A data set that can make a whole batch faster than
+    item by item also defines `batch(indices)`, where `indices` is a slice or a tensor `(B,)` of int64; the
+    loader then calls only that.
 
     >>> import oxon as ox
     >>> class Squares(ox.data.Dataset):
     ...     def __len__(self):
     ...         return 4
+    ...
     ...     def __getitem__(self, index):
     ...         return index, index**2
     >>> list(Squares())
@@ -183,9 +186,9 @@ def random_split(
 ) -> list[Subset]:
     """Cut `dataset` at random into parts that share no sample.
 
-    `lengths` are counts that add up to `len(dataset)`, or fractions that add up to 1 (the samples left over by rounding
-    down go to the first parts, one each). `generator` makes the cut repeatable; the global generator serves without it.
-    Raises ValueError where the lengths do not add up.
+    `lengths` are counts that add up to `len(dataset)`, or fractions that add up to 1 (the samples left over
+    by rounding down go to the first parts, one each). `generator` makes the cut repeatable; the global
+    generator serves without it. Raises ValueError where the lengths do not add up.
 
     >>> import oxon as ox
     >>> train, held_out = ox.data.random_split(range(10), [0.8, 0.2], ox.Generator(0))
@@ -198,7 +201,9 @@ def random_split(
     if all(isinstance(length, int) for length in lengths):
         counts = [int(length) for length in lengths]
         if sum(counts) != size:
-            raise ValueError(f"random_split: lengths {counts} add up to {sum(counts)}, the data set has {size}")
+            raise ValueError(
+                f"random_split: lengths {counts} add up to {sum(counts)}, the data set has {size}"
+            )
     else:
         if abs(sum(lengths) - 1.0) > 1e-6:
             raise ValueError(f"random_split: fractions {list(lengths)} add up to {sum(lengths)}, not 1")
@@ -207,4 +212,4 @@ def random_split(
             counts[part % len(counts)] += 1
     order = randperm(size, generator=generator).tolist()
     ends = [sum(counts[:part]) for part in range(len(counts) + 1)]
-    return [Subset(dataset, order[start:end]) for start, end in zip(ends, ends[1:], strict=False)]
+    return [Subset(dataset, order[start:end]) for start, end in pairwise(ends)]

@@ -28,9 +28,9 @@ def sha256_of(path: str) -> str:
 def download(urls: Sequence[str], path: str, sha256: str, timeout: float = 30.0) -> str:
     """Fetch the file with this checksum from the first of `urls` that has it, and return `path`.
 
-    A file that is already there with the right checksum is left alone. The data goes to a temporary name beside
-    `path`, which is renamed when the checksum is right, so that an interrupted download leaves nothing half-done.
-    Raises OSError that says what went wrong with each address.
+    A file that is already there with the right checksum is left alone. The data goes to a temporary name
+    beside `path`, which is renamed when the checksum is right, so that an interrupted download leaves
+    nothing half-done. Raises OSError that says what went wrong with each address.
 
     >>> import hashlib, os, pathlib, tempfile
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -63,7 +63,9 @@ def download(urls: Sequence[str], path: str, sha256: str, timeout: float = 30.0)
                 os.remove(temporary)
     name = os.path.basename(path)
     raise OSError(
-        f"could not download {name}:\n  " + "\n  ".join(failures) + f"\nWithout network, put the file at {path}, or set "
+        f"could not download {name}:\n  "
+        + "\n  ".join(failures)
+        + f"\nWithout network, put the file at {path}, or set "
         "OXON_DATA to a folder that holds it."
     )
 
@@ -98,4 +100,9 @@ def _copy(url: str, file: Any, timeout: float) -> str:
 def _report(url: str, done: int, total: int) -> None:
     if sys.stderr.isatty():
         share = f" of {total / 1e6:.1f} MB ({100 * done // total} %)" if total else " MB"
-        print(f"\rdownloading {url.rsplit('/', 1)[-1]}: {done / 1e6:.1f}{share}", end="", file=sys.stderr, flush=True)
+        print(
+            f"\rdownloading {url.rsplit('/', 1)[-1]}: {done / 1e6:.1f}{share}",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,4 +1,5 @@
-"""The IDX format of MNIST and its relatives, plain or gzipped, read with every field of the header checked."""
+"""The IDX format of MNIST and its relatives, plain or gzipped, read with every field of the header
+checked."""
 
 from __future__ import annotations
 
@@ -18,8 +19,9 @@ _CHUNK = 1 << 24
 def read_idx(path: str | os.PathLike[str]) -> Tensor:
     """The array of an IDX file, whose dtype and shape stand in its header.
 
-    The header is two zero bytes, a byte for the type, a byte for the number of dimensions, and each dimension as a
-    big-endian uint32. Raises ValueError where the file is not IDX, is truncated, or holds more than its header says.
+    The header is two zero bytes, a byte for the type, a byte for the number of dimensions, and each
+    dimension as a big-endian uint32. Raises ValueError where the file is not IDX, is truncated, or holds
+    more than its header says.
 
     >>> import gzip, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "a-idx1-ubyte.gz")
@@ -45,7 +47,9 @@ def read_idx(path: str | os.PathLike[str]) -> Tensor:
 def _read(stream: BinaryIO, name: str) -> Tensor:
     head = _read_up_to(stream, 4)
     if len(head) < 4 or head[:2] != b"\0\0":
-        raise ValueError(f"{name}: not an IDX file: it begins with {head.hex(' ') or 'nothing'}, not with 00 00")
+        raise ValueError(
+            f"{name}: not an IDX file: it begins with {head.hex(' ') or 'nothing'}, not with 00 00"
+        )
     if head[2] not in _TYPES:
         raise ValueError(f"{name}: not an IDX file: unknown type 0x{head[2]:02x}")
     dimensions = head[3]
@@ -59,14 +63,17 @@ def _read(stream: BinaryIO, name: str) -> Tensor:
         expected *= size
     data = _read_up_to(stream, expected)
     if len(data) < expected:
-        raise ValueError(f"{name}: truncated: shape {shape} needs {expected} bytes, the file holds {len(data)}")
+        raise ValueError(
+            f"{name}: truncated: shape {shape} needs {expected} bytes, the file holds {len(data)}"
+        )
     if stream.read(1):
         raise ValueError(f"{name}: more data than the {expected} bytes of shape {shape}")
     return _to_tensor(data, kind, shape)
 
 
 def _read_up_to(stream: BinaryIO, count: int) -> bytes:
-    """`stream.read(count)`, in pieces: a forged header must not make us allocate what the file cannot fill."""
+    """`stream.read(count)`, in pieces: a forged header must not make us allocate what the file cannot
+    fill."""
     pieces = []
     while count > 0 and (piece := stream.read(min(count, _CHUNK))):
         pieces.append(piece)

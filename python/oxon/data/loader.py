@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 def default_collate(samples: Sequence[Any]) -> Any:
     """Join samples into one batch, by what the first of them is.
 
-    Tensors and arrays are stacked along a new first dimension, numbers become a tensor `(B,)` (floats as float32,
-    integers as int64), tuples, lists and dicts are joined part by part, strings and bytes stay a list. Raises ValueError
-    where shapes or lengths differ and TypeError for anything else; pass `collate_fn` to the loader then.
+    Tensors and arrays are stacked along a new first dimension, numbers become a tensor `(B,)` (floats as
+    float32, integers as int64), tuples, lists and dicts are joined part by part, strings and bytes stay a
+    list. Raises ValueError where shapes or lengths differ and TypeError for anything else; pass
+    `collate_fn` to the loader then.
 
     >>> import oxon as ox
     >>> x, names = ox.data.default_collate([(1.0, "one"), (2.0, "two")])
@@ -66,7 +67,7 @@ def _same(values: Sequence[Any], what: str) -> None:
 
 
 def _mix(seed: int, number: int) -> int:
-    """A new 63-bit seed from a seed and a counter (the finaliser of SplitMix64; Steele, Lea and Flood 2014)."""
+    """A 63-bit seed from a seed and a counter: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
     z = (seed + (number + 1) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
@@ -76,23 +77,25 @@ def _mix(seed: int, number: int) -> int:
 class DataLoader:
     """Iterate over a data set in batches.
 
-    `dataset` is a `Dataset`, any other object with `__len__` and `__getitem__` (a tensor too), or a tuple of tensors or
-    arrays of equal length. Each pass over the loader is an epoch.
+    `dataset` is a `Dataset`, any other object with `__len__` and `__getitem__` (a tensor too), or a tuple
+    of tensors or arrays of equal length. Each pass over the loader is an epoch.
 
     - `batch_size`: samples per batch; the last batch may be smaller unless `drop_last`.
-    - `shuffle`: a new order every epoch. The order depends on `seed` and the epoch's number only, never on threads.
-      Without `seed` one is drawn from the global generator at the first epoch, so `manual_seed` governs it;
-      with `generator` every epoch draws from that. `set_epoch` resumes a run in the middle.
+    - `shuffle`: a new order every epoch. The order depends on `seed` and the epoch's number only, never on
+      threads. Without `seed` one is drawn from the global generator at the first epoch, so `manual_seed`
+      governs it; with `generator` every epoch draws from that. `set_epoch` resumes a run in the middle.
     - `sampler`: an iterable of indices that gives the order instead, iterated anew each epoch.
     - `collate_fn`: makes a batch from a list of samples; `default_collate` serves without it.
-    - `transform`: applied to each batch's inputs: to the whole batch, or to its first part where it is a tuple. A
-      `Transform` gets a random generator of its own for every batch, so random crops are repeatable too.
-    - `num_workers`: threads that prepare batches in the background, each up to `prefetch` batches ahead; 0 prepares
-      them in the caller's thread. By default 1, but 0 where a batch is a single gather from tensors in memory,
-      because handing it from thread to thread costs more than making it.
+    - `transform`: applied to each batch's inputs: to the whole batch, or to its first part where it is a
+      tuple. A `Transform` gets a random generator of its own for every batch, so random crops are
+      repeatable too.
+    - `num_workers`: threads that prepare batches in the background, each up to `prefetch` batches ahead; 0
+      prepares them in the caller's thread. By default 1, but 0 where a batch is a single gather from
+      tensors in memory, because handing it from thread to thread costs more than making it.
 
-    An exception in the data set is raised at the consumer, with a note naming the item and the batch. Raises ValueError
-    for a size below 1 or for arguments that exclude each other, TypeError for a data set that cannot be indexed.
+    An exception in the data set is raised at the consumer, with a note naming the item and the batch.
+    Raises ValueError for a size below 1 or for arguments that exclude each other, TypeError for a data set
+    that cannot be indexed.
 
     >>> import oxon as ox
     >>> loader = ox.data.DataLoader((ox.arange(10), ox.arange(10) ** 2), batch_size=4, shuffle=True, seed=0)
@@ -124,7 +127,9 @@ class DataLoader:
         if batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be at least 1, got {batch_size}")
         if shuffle and sampler is not None:
-            raise ValueError("DataLoader: shuffle and sampler exclude each other: the sampler gives the order")
+            raise ValueError(
+                "DataLoader: shuffle and sampler exclude each other: the sampler gives the order"
+            )
         if seed is not None and generator is not None:
             raise ValueError("DataLoader: pass seed or generator, not both")
         if prefetch < 1 or (num_workers is not None and num_workers < 0):
@@ -143,7 +148,9 @@ class DataLoader:
         self.epoch = 0
         self._gather: Callable[[Any], Any] | None = None
         if collate_fn is None:
-            self._gather = dataset.__getitem__ if isinstance(dataset, Tensor) else getattr(dataset, "batch", None)
+            self._gather = (
+                dataset.__getitem__ if isinstance(dataset, Tensor) else getattr(dataset, "batch", None)
+            )
         in_memory = self._gather is not None and transform is None
         self.num_workers = (0 if in_memory else 1) if num_workers is None else num_workers
 

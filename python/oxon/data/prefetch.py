@@ -1,4 +1,5 @@
-"""Threads that work ahead of their consumer and hand the results over in order. Knows nothing about data sets."""
+"""Threads that work ahead of their consumer and hand the results over in order. Knows nothing about data
+sets."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class _Work:
-    """What the consumer and its threads share. The threads hold this and never the consumer's iterator, so that an
-    iterator that nobody wants any more is collected, and with it the threads."""
+    """What the consumer and its threads share. The threads hold this and never the consumer's iterator, so
+    that an iterator that nobody wants any more is collected, and with it the threads."""
 
     def __init__(self, function: Callable[[int, Any], Any], items: Iterable[Any], ahead: int) -> None:
         self.function = function
@@ -90,7 +91,8 @@ _live: weakref.WeakSet[_Work] = weakref.WeakSet()
 
 @atexit.register
 def _stop_all() -> None:
-    """End what is still running while the interpreter is whole: a daemon that wakes up later would die half-way."""
+    """End what is still running while the interpreter is whole: a daemon that wakes up later would die
+    half-way."""
     works = list(_live)
     for work in works:
         work.end()
@@ -98,11 +100,14 @@ def _stop_all() -> None:
         work.join(timeout=5.0)
 
 
-def ordered(function: Callable[[int, Any], Any], items: Iterable[Any], threads: int, ahead: int) -> Iterator[Any]:
-    """`function(number, item)` of each item, computed by `threads` threads at most `ahead` results in advance.
+def ordered(
+    function: Callable[[int, Any], Any], items: Iterable[Any], threads: int, ahead: int
+) -> Iterator[Any]:
+    """`function(number, item)` of each item, computed by `threads` threads at most `ahead` results in
+    advance.
 
-    The results come in the order of the items. An exception is raised where its result would have come. Closing the
-    iterator, or dropping it, stops the threads.
+    The results come in the order of the items. An exception is raised where its result would have come.
+    Closing the iterator, or dropping it, stops the threads.
 
     >>> list(ordered(lambda number, item: item.upper(), "abc", threads=2, ahead=4))
     ['A', 'B', 'C']

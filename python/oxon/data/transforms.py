@@ -1,18 +1,18 @@
-"""Transforms of whole batches of images `(N, C, H, W)`. A loader applies them; see `DataLoader(transform=...)`."""
+"""Transforms of whole batches of images `(N, C, H, W)`. A loader applies them; see
+`DataLoader(transform=...)`."""
 
 from __future__ import annotations
-
 
 from .._core import Generator, Tensor, arange, float32, rand, randint, tensor, where
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
 
 class Transform:
-    """Something done to a batch. A subclass defines `apply`; random ones draw from the generator that it is given.
+    """Something done to a batch. A subclass defines `apply`; random ones draw from the generator that it is
+    given.
 
     >>> import oxon as ox
     >>> class Invert(ox.data.transforms.Transform):
@@ -30,7 +30,9 @@ class Transform:
         raise NotImplementedError(f"{type(self).__name__} must define apply")
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))
+        fields = ", ".join(
+            f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_")
+        )
         return f"{type(self).__name__}({fields})"
 
 
@@ -81,15 +83,15 @@ class Normalize(Transform):
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         self.mean = mean
         self.std = std
-        if not all(value > 0 for value in (std if isinstance(std, (list, tuple)) else [std])):
+        if not all(value > 0 for value in ([std] if isinstance(std, (int, float)) else std)):
             raise ValueError(f"Normalize: std must be positive, got {std}")
 
     def apply(self, x: Tensor, generator: Generator | None) -> Tensor:
         return (x - _per_channel(self.mean, x)) / _per_channel(self.std, x)
 
 
-def _per_channel(values: float | Sequence[float], x: Tensor) -> Any:
-    if not isinstance(values, (list, tuple)):
+def _per_channel(values: float | Sequence[float], x: Tensor) -> Tensor | float:
+    if isinstance(values, (int, float)):
         return values
     return tensor(list(values), device=x.device).to(x.dtype).reshape(-1, 1, 1)
 
@@ -114,7 +116,8 @@ class RandomFlip(Transform):
 
 
 class RandomCrop(Transform):
-    """Cut `(size, size)` at a place drawn for each image, after adding `padding` pixels of value `fill` on every side.
+    """Cut `(size, size)` at a place drawn for each image, after adding `padding` pixels of value `fill` on
+    every side.
 
     >>> import oxon as ox
     >>> crop = ox.data.transforms.RandomCrop(28, padding=2)
@@ -142,13 +145,20 @@ class RandomCrop(Transform):
             rows.reshape(n, 1, -1, 1).to(x.device),
             columns.reshape(n, 1, 1, -1).to(x.device),
         ]
-        return where(inside.to(x.device), cut, tensor(self.fill).to(x.dtype).to(x.device)) if self.padding else cut
+        return (
+            where(inside.to(x.device), cut, tensor(self.fill).to(x.dtype).to(x.device))
+            if self.padding
+            else cut
+        )
 
     def _places(self, n: int, length: int, generator: Generator | None) -> Tensor:
-        """`(n, size)`: which rows (or columns) of each image; below 0 or from `length` on they lie in the padding."""
+        """`(n, size)`: which rows (or columns) of each image; below 0 or from `length` on they lie in the
+        padding."""
         room = length + 2 * self.padding - self.size
         if room < 0:
-            raise ValueError(f"RandomCrop: size {self.size} is larger than {length} with padding {self.padding}")
+            raise ValueError(
+                f"RandomCrop: size {self.size} is larger than {length} with padding {self.padding}"
+            )
         start = randint(0, room + 1, (n, 1), generator=generator) - self.padding
         return start + arange(self.size)
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Callback:
     """The base of callbacks: every hook does nothing until a subclass defines it.
 
-    `logs` is one dict per epoch, empty at its beginning. What a hook puts into it appears in the history. Setting
-    `trainer.stop = True` ends the training after the current epoch.
+    `logs` is one dict per epoch, empty at its beginning. What a hook puts into it appears in the history.
+    Setting `trainer.stop = True` ends the training after the current epoch.
 
     >>> import oxon as ox
     >>> class Shout(ox.callbacks.Callback):
@@ -51,7 +51,9 @@ class LambdaCallback(Callback):
     """A callback made of functions, one for each hook that is wanted.
 
     >>> import oxon as ox
-    >>> note = ox.callbacks.LambdaCallback(on_epoch_end=lambda trainer, epoch, logs: print(epoch, logs["loss"]))
+    >>> note = ox.callbacks.LambdaCallback(
+    ...     on_epoch_end=lambda trainer, epoch, logs: print(epoch, logs["loss"])
+    ... )
     >>> note.on_epoch_end(None, 3, {"loss": 0.25})
     3 0.25
     """
@@ -91,7 +93,8 @@ class _Monitor(Callback):
     def _improved(self, epoch: int, logs: Logs) -> bool:
         if self.monitor not in logs:
             raise KeyError(
-                f"{type(self).__name__}: no figure {self.monitor!r} to monitor; there are {', '.join(logs) or 'none'}"
+                f"{type(self).__name__}: no figure {self.monitor!r} to monitor; "
+                f"there are {', '.join(logs) or 'none'}"
                 + ("; pass validation to fit" if self.monitor.startswith("val_") else "")
             )
         value = logs[self.monitor]
@@ -105,8 +108,9 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Stop when a figure has not improved by more than `min_delta` for `patience` epochs.
 
-    `mode` says whether it should fall ("min") or grow ("max"); "auto" goes by its name. With `restore_best` the model
-    gets back, at the end of the training, the weights of its best epoch. Raises KeyError where the figure does not exist.
+    `mode` says whether it should fall ("min") or grow ("max"); "auto" goes by its name. With `restore_best`
+    the model gets back, at the end of the training, the weights of its best epoch. Raises KeyError where
+    the figure does not exist.
 
     >>> import oxon as ox
     >>> ox.callbacks.EarlyStopping("val_accuracy", patience=3, restore_best=True).monitor
@@ -155,9 +159,10 @@ class EarlyStopping(_Monitor):
 class ModelCheckpoint(_Monitor):
     """Save the model's weights after every epoch, or after those only in which a figure was the best so far.
 
-    `path` is a safetensors file. It may hold `{epoch}` and any figure of the epoch, with Python's format codes, as in
-    `"model-{epoch:02d}-{val_loss:.3f}.safetensors"`. With `weights_only=False` the file holds what
-    `Trainer.state_dict` gives, from which training can be resumed. Raises KeyError where a figure does not exist.
+    `path` is a safetensors file. It may hold `{epoch}` and any figure of the epoch, with Python's format
+    codes, as in `"model-{epoch:02d}-{val_loss:.3f}.safetensors"`. With `weights_only=False` the file holds
+    what `Trainer.state_dict` gives, from which training can be resumed. Raises KeyError where a figure does
+    not exist.
 
     >>> import oxon as ox
     >>> ox.callbacks.ModelCheckpoint("best.safetensors", monitor="val_loss", save_best_only=True).path
@@ -197,7 +202,8 @@ class ModelCheckpoint(_Monitor):
 
 
 class CSVLogger(Callback):
-    """Write the figures of every epoch to a CSV file as they come, so that a run can be watched or survive a crash.
+    """Write the figures of every epoch to a CSV file as they come, so that a run can be watched or survive
+    a crash.
 
     With `append` an existing file is continued; its columns must be the same.
 
@@ -229,7 +235,9 @@ class CSVLogger(Callback):
             if folder := os.path.dirname(self.path):
                 os.makedirs(folder, exist_ok=True)
         if set(row) != set(self._columns):
-            raise ValueError(f"CSVLogger: {self.path} has columns {self._columns}, this epoch has {list(row)}")
+            raise ValueError(
+                f"CSVLogger: {self.path} has columns {self._columns}, this epoch has {list(row)}"
+            )
         with open(self.path, "a" if begun else "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns)
             if not begun:
@@ -238,7 +246,8 @@ class CSVLogger(Callback):
 
 
 class LearningRateLogger(Callback):
-    """Put the learning rate with which each epoch began into its logs, as `lr` (`lr_1`, ... for further groups).
+    """Put the learning rate with which each epoch began into its logs, as `lr` (`lr_1`, ... for further
+    groups).
 
     >>> import oxon as ox
     >>> callbacks = [ox.callbacks.LearningRateLogger()]

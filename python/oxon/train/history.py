@@ -42,7 +42,8 @@ class History(dict[str, list[float]]):
         self.seconds.append(seconds)
 
     def best(self, monitor: str = "val_loss", mode: str = "auto") -> tuple[int, float]:
-        """The epoch, counted from 1, with the best figure, and the figure. Raises KeyError for an unknown one."""
+        """The epoch, counted from 1, with the best figure, and the figure. Raises KeyError for an unknown
+        one."""
         sign = direction(monitor, mode)
         if monitor not in self:
             raise KeyError(f"History: no figure {monitor!r}; there are {', '.join(self) or 'none'}")
@@ -65,18 +66,13 @@ class History(dict[str, list[float]]):
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw the figures over the epochs, a panel for each, training and validation together.
 
-        Returns matplotlib's figure, and saves it where `path` is given. Needs no display. Raises ImportError where
-        matplotlib is not installed and ValueError where there is nothing to draw.
+        Returns matplotlib's figure, and saves it where `path` is given. Needs no display. Raises
+        ImportError where matplotlib is not installed and ValueError where there is nothing to draw.
         """
         if not self.epochs:
             raise ValueError("History: nothing to plot, no epoch has been recorded")
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError("History.plot needs matplotlib: pip install matplotlib") from error
-
         panels = [name for name in self if not (name.startswith("val_") and name[4:] in self)]
-        figure = _figure(Figure, width=4.5 * len(panels))
+        figure = _figure(width=4.5 * len(panels))
         epochs = range(1, self.epochs + 1)
         for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             axes.plot(epochs, self[name], marker="o", markersize=3, label="training")
@@ -119,7 +115,8 @@ def brief(value: float) -> str:
 def direction(monitor: str, mode: str = "auto") -> int:
     """1 where larger figures are better and -1 where smaller are.
 
-    With mode "auto" the name tells: accuracy, precision, recall, f1, auc and r2 are to grow, all else is to shrink.
+    With mode "auto" the name tells: accuracy, precision, recall, f1, auc and r2 are to grow, all else is to
+    shrink.
 
     >>> direction("val_accuracy"), direction("val_loss"), direction("reward", "max")
     (1, -1, 1)
@@ -132,13 +129,15 @@ def direction(monitor: str, mode: str = "auto") -> int:
     return 1 if mode == "max" else -1
 
 
-def _figure(kind: Any, width: float) -> Any:
-    """A figure of pyplot, which shows itself, where pyplot or an interactive session is in use; else a bare one."""
+def _figure(width: float) -> Any:
+    """pyplot's figure, which shows itself, where pyplot or an interactive session is in use; else a bare one."""
     import sys
+    from importlib import import_module  # so that type checkers do not need matplotlib
 
-    size = {"figsize": (width, 3.5), "layout": "constrained"}
+    try:
+        figure = import_module("matplotlib.figure").Figure
+    except ImportError as error:
+        raise ImportError("History.plot needs matplotlib: pip install matplotlib") from error
     if "matplotlib.pyplot" in sys.modules or "IPython" in sys.modules or hasattr(sys, "ps1"):
-        from matplotlib import pyplot
-
-        return pyplot.figure(**size)
-    return kind(**size)
+        figure = import_module("matplotlib.pyplot").figure
+    return figure(figsize=(width, 3.5), layout="constrained")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._core import Tensor, arange, float32, int64
+from ..nn import BCEWithLogitsLoss, CrossEntropyLoss, NLLLoss
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
 
 
 class Metric:
-    """A figure computed over many batches: `update` per batch, `compute` for the result, `reset` to begin anew.
+    """A figure computed over many batches: `update` per batch, `compute` for the result, `reset` to begin
+    anew.
 
     A subclass adds to tensors in `update` and reads them in `compute`, so that no batch has to wait for the
     device. `name` is the column's name in the history.
@@ -19,10 +21,13 @@ class Metric:
     >>> import oxon as ox
     >>> class Largest(ox.metrics.Metric):
     ...     name = "largest"
+    ...
     ...     def reset(self):
     ...         self.value = ox.tensor(float("-inf"))
+    ...
     ...     def update(self, outputs, targets):
     ...         self.value = ox.maximum(self.value, outputs.max())
+    ...
     ...     def compute(self):
     ...         return self.value.item()
     >>> metric = Largest()
@@ -64,7 +69,7 @@ class Mean(Metric):
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor], name: str | None = None) -> None:
         self.function = function
-        self.name = name or getattr(function, "__name__", "metric")
+        self.name = str(name or getattr(function, "__name__", "metric"))
         super().__init__()
 
     def reset(self) -> None:
@@ -109,10 +114,11 @@ class MAE(Mean):
 
 
 class R2(Metric):
-    """The coefficient of determination 1 - Σ(y - ŷ)² / Σ(y - ȳ)², averaged over the outputs where there are several.
+    """The coefficient of determination 1 - Σ(y - ŷ)² / Σ(y - ȳ)², averaged over the outputs where there are
+    several.
 
-    Takes `(N,)` or `(N, D)`. The variance is merged from batch to batch (Chan, Golub and LeVeque 1979), so that a
-    large mean does not drown it. A constant target gives 1 where it is met exactly and else 0.
+    Takes `(N,)` or `(N, D)`. The variance is merged from batch to batch (Chan, Golub and LeVeque 1979), so
+    that a large mean does not drown it. A constant target gives 1 where it is met exactly and else 0.
 
     >>> import oxon as ox
     >>> r2 = ox.metrics.R2()
@@ -153,9 +159,10 @@ class R2(Metric):
 class Accuracy(Metric):
     """The share of right answers.
 
-    `outputs` are scores `(N, C, ...)` with targets `(N, ...)` of class indices; or one score per target, right where
-    `score > threshold` says the same as the target (0 or 1); or predicted classes (integers). `task="multiclass"`
-    also takes targets given as probabilities `(N, C)`. Targets equal to `ignore_index` do not count.
+    `outputs` are scores `(N, C, ...)` with targets `(N, ...)` of class indices; or one score per target,
+    right where `score > threshold` says the same as the target (0 or 1); or predicted classes (integers).
+    `task="multiclass"` also takes targets given as probabilities `(N, C)`. Targets equal to `ignore_index`
+    do not count.
 
     In a Trainer `"accuracy"` follows the loss: with `BCEWithLogitsLoss` the threshold is 0.
 
@@ -194,7 +201,8 @@ class Accuracy(Metric):
 
 
 class TopKAccuracy(Metric):
-    """The share of samples whose class is among the `k` highest scores; `outputs` are `(N, C)`, targets `(N,)`.
+    """The share of samples whose class is among the `k` highest scores; `outputs` are `(N, C)`, targets
+    `(N,)`.
 
     >>> import oxon as ox
     >>> top2 = ox.metrics.TopKAccuracy(2)
@@ -217,7 +225,8 @@ class TopKAccuracy(Metric):
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         if len(outputs.shape) != 2 or tuple(targets.shape) != (outputs.shape[0],):
             raise ValueError(
-                f"TopKAccuracy: expected outputs (N, C) and targets (N,), got {tuple(outputs.shape)} and {tuple(targets.shape)}"
+                "TopKAccuracy: expected outputs (N, C) and targets (N,), "
+                f"got {tuple(outputs.shape)} and {tuple(targets.shape)}"
             )
         own = outputs.gather(1, targets.to(int64).reshape(-1, 1))
         # Scores that are not below or equal count as above, so that a NaN is never a hit.
@@ -232,8 +241,9 @@ class TopKAccuracy(Metric):
 class ConfusionMatrix(Metric):
     """How often class `i` (row) was called `j` (column): `compute` gives an int64 tensor `(C, C)`.
 
-    Takes what `Accuracy` takes. `num_classes` is needed where the outputs are predicted classes rather than scores. Not a
-    single figure, hence not for a Trainer. Raises ValueError where a label lies outside 0..C-1.
+    Takes what `Accuracy` takes. `num_classes` is needed where the outputs are predicted classes rather than
+    scores. Not a single figure, hence not for a Trainer. Raises ValueError where a label lies outside
+    0..C-1.
 
     >>> import oxon as ox
     >>> matrix = ox.metrics.ConfusionMatrix(num_classes=2)
@@ -258,7 +268,9 @@ class ConfusionMatrix(Metric):
         predicted, true, found = _labels(outputs, targets, self.task, self.threshold)
         classes = self.num_classes or found
         if classes is None:
-            raise ValueError(f"{type(self).__name__}: pass num_classes, the outputs are classes and not scores")
+            raise ValueError(
+                f"{type(self).__name__}: pass num_classes, the outputs are classes and not scores"
+            )
         each = arange(classes).to(true.device)
         rows = (true.reshape(-1, 1).to(int64) == each).to(float32)
         columns = (predicted.reshape(-1, 1).to(int64) == each).to(float32)
@@ -280,10 +292,16 @@ class _ByClass(ConfusionMatrix):
     """A score per class from the confusion matrix, then an average over the classes."""
 
     def __init__(
-        self, average: str = "auto", num_classes: int | None = None, task: str = "auto", threshold: float = 0.5
+        self,
+        average: str = "auto",
+        num_classes: int | None = None,
+        task: str = "auto",
+        threshold: float = 0.5,
     ) -> None:
         if average not in ("auto", "macro", "micro", "weighted"):
-            raise ValueError(f"{type(self).__name__}: average must be auto, macro, micro or weighted, got {average!r}")
+            raise ValueError(
+                f"{type(self).__name__}: average must be auto, macro, micro or weighted, got {average!r}"
+            )
         self.average = average
         super().__init__(num_classes, task, threshold)
 
@@ -318,8 +336,9 @@ class _ByClass(ConfusionMatrix):
 class Precision(_ByClass):
     """Of what was called a class, the share that is of it. Takes what `Accuracy` takes.
 
-    `average`: "macro" is the mean over classes, "weighted" weighs them by their samples, "micro" pools them, "auto" is the
-    positive class alone where there are two classes and else "macro". An empty class scores 0.
+    `average`: "macro" is the mean over classes, "weighted" weighs them by their samples, "micro" pools
+    them, "auto" is the positive class alone where there are two classes and else "macro". An empty class
+    scores 0.
 
     >>> import oxon as ox
     >>> precision = ox.metrics.Precision()
@@ -378,8 +397,8 @@ _OF_CLASSES: dict[str, Any] = {"accuracy": Accuracy, "precision": Precision, "re
 def resolve(metric: Any, loss: Any = None) -> Metric:
     """A metric from a `Metric`, a name, or a function of `(outputs, targets)`.
 
-    The names are accuracy, precision, recall, f1, top_k_accuracy (k = 5) and top2_accuracy and so on, mse, mae, r2. The
-    loss tells how outputs are to be read. Raises ValueError for another name.
+    The names are accuracy, precision, recall, f1, top_k_accuracy (k = 5) and top2_accuracy and so on, mse,
+    mae, r2. The loss tells how outputs are to be read. Raises ValueError for another name.
 
     >>> import oxon as ox
     >>> ox.metrics.resolve("top3_accuracy").k
@@ -392,25 +411,28 @@ def resolve(metric: Any, loss: Any = None) -> Metric:
             return Mean(metric)
         raise TypeError(f"metrics: expected a Metric, a name or a function, got {type(metric).__name__}")
     if metric in _OF_CLASSES:
-        kind = type(loss).__name__
-        if kind in ("CrossEntropyLoss", "NLLLoss"):
+        if isinstance(loss, (CrossEntropyLoss, NLLLoss)):
             made: Metric = _OF_CLASSES[metric](task="multiclass")
-        elif kind == "BCEWithLogitsLoss":
+            if isinstance(made, Accuracy):
+                made.ignore_index = loss.ignore_index
+        elif isinstance(loss, BCEWithLogitsLoss):
             made = _OF_CLASSES[metric](task="binary", threshold=0.0)
         else:
             made = _OF_CLASSES[metric]()
-        if metric == "accuracy" and kind in ("CrossEntropyLoss", "NLLLoss"):
-            made.ignore_index = getattr(loss, "ignore_index", None)  # type: ignore[attr-defined]
         return made
     if metric in _BY_NAME:
         return _BY_NAME[metric]()
     k = metric.removeprefix("top").removesuffix("_accuracy")
     if k.isdigit() and metric == f"top{k}_accuracy":
         return TopKAccuracy(int(k))
-    raise ValueError(f"metrics: unknown name {metric!r}; known are {', '.join(sorted([*_OF_CLASSES, *_BY_NAME]))}")
+    raise ValueError(
+        f"metrics: unknown name {metric!r}; known are {', '.join(sorted([*_OF_CLASSES, *_BY_NAME]))}"
+    )
 
 
-def _labels(outputs: Tensor, targets: Tensor, task: str, threshold: float) -> tuple[Tensor, Tensor, int | None]:
+def _labels(
+    outputs: Tensor, targets: Tensor, task: str, threshold: float
+) -> tuple[Tensor, Tensor, int | None]:
     """Predicted and true labels of equal shape, and the number of classes where it is known."""
     given, wanted = tuple(outputs.shape), tuple(targets.shape)
     if len(given) == len(wanted) + 1 and given[1] == 1 and task != "multiclass":
@@ -424,7 +446,9 @@ def _labels(outputs: Tensor, targets: Tensor, task: str, threshold: float) -> tu
     if task != "multiclass" and given == wanted:
         true = targets > 0.5 if targets.dtype.is_floating_point else targets != 0
         return (outputs > threshold).to(int64), true.to(int64), 2
-    raise ValueError(f"metrics: outputs of shape {given} do not fit targets of shape {wanted} (task {task!r})")
+    raise ValueError(
+        f"metrics: outputs of shape {given} do not fit targets of shape {wanted} (task {task!r})"
+    )
 
 
 def _checked(task: str) -> str:

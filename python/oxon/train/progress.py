@@ -1,4 +1,5 @@
-"""Showing how far a training is: a bar in a terminal, a display in a notebook, one plain line per epoch elsewhere."""
+"""Showing how far a training is: a bar in a terminal, a display in a notebook, one plain line per epoch
+elsewhere."""
 
 from __future__ import annotations
 
@@ -35,8 +36,9 @@ def mode_of(verbose: bool | str, stream: TextIO) -> str:
 
 
 class Progress:
-    """Reports on `epochs` epochs. The bar is redrawn ten times a second at most, and in place with a carriage return
-    and blanks alone: no escape codes, so that nothing odd ends up in a log file or on a simple terminal.
+    """Reports on `epochs` epochs. The bar is redrawn ten times a second at most, and in place with a
+    carriage return and blanks alone: no escape codes, so that nothing odd ends up in a log file or on a
+    simple terminal.
 
     >>> import io
     >>> out = io.StringIO()
@@ -71,7 +73,8 @@ class Progress:
         elapsed = self._last - self._start
         if self.steps:
             left = f"{elapsed * (self.steps - step) / step:.0f}s left"
-            line = f"{self._head()}  {self._bar(step / self.steps)} {step}/{self.steps}  {left}  {_figures(logs)}"
+            bar = self._bar(step / self.steps)
+            line = f"{self._head()}  {bar} {step}/{self.steps}  {left}  {_figures(logs)}"
         else:
             line = f"{self._head()}  {step} batches  {elapsed:.0f}s  {_figures(logs)}"
         self._show(line)
@@ -99,7 +102,9 @@ class Progress:
         return f"epoch {self.epoch:>{len(str(self.epochs))}}/{self.epochs}"
 
     def _bar(self, share: float, width: int = 20) -> str:
-        full, empty = ("━", "─") if "utf" in (getattr(self.stream, "encoding", "") or "").lower() else ("#", ".")
+        full, empty = (
+            ("━", "─") if "utf" in (getattr(self.stream, "encoding", "") or "").lower() else ("#", ".")
+        )
         done = min(width, int(share * width))
         return full * done + empty * (width - done)
 
@@ -119,12 +124,12 @@ class Progress:
 
     def _display(self, lines: list[str]) -> None:
         from html import escape
+        from importlib import import_module
 
-        from IPython.display import HTML, display
-
-        page = HTML("<pre>" + escape("\n".join(lines)) + "</pre>")
+        ipython = import_module("IPython.display")
+        page = ipython.HTML("<pre>" + escape("\n".join(lines)) + "</pre>")
         if self._handle is None:
-            self._handle = display(page, display_id=True)
+            self._handle = ipython.display(page, display_id=True)
         else:
             self._handle.update(page)
 

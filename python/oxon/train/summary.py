@@ -10,9 +10,12 @@ if TYPE_CHECKING:
 
 
 class Summary:
-    """The table that `summary` makes: `print` it, or look at `rows`, `parameters`, `trainable` and `bytes`."""
+    """The table that `summary` makes: `print` it, or look at `rows`, `parameters`, `trainable` and
+    `bytes`."""
 
-    def __init__(self, rows: list[tuple[str, str, str, int]], parameters: int, trainable: int, size: int) -> None:
+    def __init__(
+        self, rows: list[tuple[str, str, str, int]], parameters: int, trainable: int, size: int
+    ) -> None:
         #: For each layer its path, its type, its output shape and the number of its own parameters.
         self.rows = rows
         self.parameters = parameters
@@ -26,7 +29,11 @@ class Summary:
     def _total(self) -> str:
         frozen = self.parameters - self.trainable
         unit = f"{self.bytes / 2**20:.1f} MiB" if self.bytes >= 2**20 else f"{self.bytes / 2**10:.1f} KiB"
-        return f"{self.parameters:,} parameters" + (f", {frozen:,} of them frozen" if frozen else "") + f", {unit}"
+        return (
+            f"{self.parameters:,} parameters"
+            + (f", {frozen:,} of them frozen" if frozen else "")
+            + f", {unit}"
+        )
 
     def __repr__(self) -> str:
         head = ("layer", "type", "output", "parameters")
@@ -43,16 +50,20 @@ class Summary:
         from html import escape
 
         head = "".join(f"<th>{name}</th>" for name in ("layer", "type", "output", "parameters"))
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._cells())
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._cells()
+        )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{self._total()}</p>"
 
 
 def summary(model: Any, input_shape: Any = None, *, dtype: Any = float32) -> Summary:
-    """The table of `model`'s layers, for one sample of zeros of shape `input_shape` (without the batch dimension).
+    """The table of `model`'s layers, for one sample of zeros of shape `input_shape` (without the batch
+    dimension).
 
-    `input_shape` is one shape, `(1, 28, 28)`, or several, `((10,), (3, 4))`, for a model with several inputs. Without
-    it there are no output shapes. `dtype` is that of the inputs, `ox.int64` for an embedding. `N` stands for the batch.
-    Layers of one class that serve several times are listed once; a shared parameter counts once in the total.
+    `input_shape` is one shape, `(1, 28, 28)`, or several, `((10,), (3, 4))`, for a model with several
+    inputs. Without it there are no output shapes. `dtype` is that of the inputs, `ox.int64` for an
+    embedding. `N` stands for the batch. Layers of one class that serve several times are listed once; a
+    shared parameter counts once in the total.
 
     >>> import oxon as ox
     >>> from oxon import nn
@@ -72,7 +83,7 @@ def summary(model: Any, input_shape: Any = None, *, dtype: Any = float32) -> Sum
         if own or not any(True for _ in module.children()):
             rows.append((path or "(model)", type(module).__name__, shapes.get(id(module), "-"), own))
     parameters = list(model.parameters())
-    size = sum(part.numel() * part.element_size() for part in [*parameters, *model.buffers()])
+    size = sum(part.nbytes for part in [*parameters, *model.buffers()])
     return Summary(
         rows,
         sum(parameter.numel() for parameter in parameters),
@@ -91,7 +102,10 @@ def _output_shapes(model: Any, input_shape: Any, dtype: Any) -> dict[int, str]:
     several = bool(input_shape) and isinstance(input_shape[0], (tuple, list))
     first = next(iter(model.parameters()), None)
     device = "cpu" if first is None else first.device
-    inputs = [zeros((1, *shape), dtype=dtype, device=device) for shape in (input_shape if several else [input_shape])]
+    inputs = [
+        zeros((1, *shape), dtype=dtype, device=device)
+        for shape in (input_shape if several else [input_shape])
+    ]
     modes = [(module, module.training) for module in model.modules()]
     handles = [module.register_forward_hook(note) for module, _ in modes]
     try:

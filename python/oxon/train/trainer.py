@@ -1,4 +1,5 @@
-"""The training loop: fit, evaluate, predict. What happens around it lives in `callbacks`, `metrics`, `progress`."""
+"""The training loop: fit, evaluate, predict. What happens around it lives in `callbacks`, `metrics`,
+`progress`."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import warnings
 from .._core import Tensor, cat, manual_seed, no_grad
 from ..data.dataset import as_tensor
 from ..data.loader import DataLoader
+from ..optim import OneCycleLR, ReduceLROnPlateau, clip_grad_norm_
 from .callbacks import CallbackList
 from .history import History
 from .metrics import resolve
@@ -28,14 +30,15 @@ class Trainer:
 
     - `loss`: called as `loss(outputs, targets)`, gives the batch's mean as a 0-d tensor.
     - `metrics`: names ("accuracy", "f1", "mae", ...), `Metric`s, or functions of `(outputs, targets)`.
-    - `scheduler`: stepped after every epoch, or after every batch with `scheduler_step="batch"`; "auto" steps
-      one-cycle and cyclic schedules by batch. A plateau schedule is given `val_loss`, or `loss` without validation.
+    - `scheduler`: stepped after every epoch, or after every batch with `scheduler_step="batch"`; "auto"
+      steps `OneCycleLR` by batch and all others by epoch. A plateau schedule is given `val_loss`, or `loss`
+      without validation.
     - `device`: the model is moved there, and every batch; without it batches go where the model is.
     - `clip_grad_norm`: the largest norm of all gradients together.
 
-    Data are tuples `(X, Y)` of tensors or arrays, data sets, `DataLoader`s, or other iterables of batches. A batch is
-    `(inputs, targets)`. The model is called as `model(inputs)`, with tuples and dicts of inputs spread out. A batch that is
-    one tensor is its own target. To train in another way, override `forward`.
+    Data are tuples `(X, Y)` of tensors or arrays, data sets, `DataLoader`s, or other iterables of batches.
+    A batch is `(inputs, targets)`. The model is called as `model(inputs)`, with tuples and dicts of inputs
+    spread out. A batch that is one tensor is its own target. To train in another way, override `forward`.
 
     >>> import oxon as ox
     >>> from oxon import nn, optim
@@ -70,8 +73,7 @@ class Trainer:
         self.metrics: list[Metric] = [resolve(metric, loss) for metric in names]
         self.scheduler = scheduler
         if scheduler_step == "auto":
-            by_batch = type(scheduler).__name__ in ("OneCycleLR", "CyclicLR")
-            scheduler_step = "batch" if by_batch else "epoch"
+            scheduler_step = "batch" if isinstance(scheduler, OneCycleLR) else "epoch"
         self.scheduler_step = scheduler_step
         self.clip_grad_norm = clip_grad_norm
         self._device = device
@@ -84,7 +86,7 @@ class Trainer:
         #: The history of the latest `fit`.
         self.history = History()
 
-    # -- what to override ------------------------------------------------------------------------------------------
+    # -- what to override ------------------------------------------------------------------------------------
 
     def forward(self, batch: Any) -> tuple[Tensor, Any, Any]:
         """Loss, outputs and targets of a batch. The outputs and targets are for the metrics."""
@@ -92,7 +94,7 @@ class Trainer:
         outputs = _call(self.model, inputs)
         return self.loss(outputs, targets), outputs, targets
 
-    # -- training --------------------------------------------------------------------------------------------------
+    # -- training --------------------------------------------------------------------------------------------
 
     def fit(
         self,
@@ -108,12 +110,12 @@ class Trainer:
     ) -> History:
         """Train for `epochs` passes over `train`, and measure on `validation` after each.
 
-        `batch_size` and `shuffle` are for data that do not come in batches already. `seed` sets the global generator
-        first and makes the order of the samples repeatable. `verbose` is True for what suits the output (a bar, a
-        notebook's display, or plain lines), False for silence, or a mode's name.
+        `batch_size` and `shuffle` are for data that do not come in batches already. `seed` sets the global
+        generator first and makes the order of the samples repeatable. `verbose` is True for what suits the
+        output (a bar, a notebook's display, or plain lines), False for silence, or a mode's name.
 
-        Warns of parameters that get no gradient and of those that the optimizer does not hold. Raises FloatingPointError
-        when the loss is no longer finite, ValueError where there is no data.
+        Warns of parameters that get no gradient and of those that the optimizer does not hold. Raises
+        FloatingPointError when the loss is no longer finite, ValueError where there is no data.
         """
         if epochs < 0:
             raise ValueError(f"fit: epochs must not be negative, got {epochs}")
@@ -165,8 +167,6 @@ class Trainer:
             if self.history.epochs == 0 and step == 1:
                 self._check_gradients()
             if self.clip_grad_norm is not None:
-                from ..nn.utils import clip_grad_norm_
-
                 clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
             self.optimizer.step()
             self._step_scheduler("batch", {})
@@ -181,16 +181,16 @@ class Trainer:
     def _step_scheduler(self, when: str, logs: dict[str, float]) -> None:
         if self.scheduler is None or self.scheduler_step != when:
             return
-        if type(self.scheduler).__name__ == "ReduceLROnPlateau":
-            self.scheduler.step(logs.get("val_loss", logs.get("loss")))
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(logs["val_loss"] if "val_loss" in logs else logs["loss"])
         else:
             self.scheduler.step()
 
     def _finite(self, logs: dict[str, float], epoch: int, step: int) -> dict[str, float]:
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(
-                f"fit: the loss became {logs['loss']} in epoch {epoch}, at or before batch {step}. Lower the learning rate, "
-                "pass clip_grad_norm=1.0 to the Trainer, or look for NaN in the data"
+                f"fit: the loss became {logs['loss']} in epoch {epoch}, at or before batch {step}. "
+                "Lower the learning rate, pass clip_grad_norm=1.0 to the Trainer, or look for NaN in the data"
             )
         return logs
 
@@ -199,7 +199,9 @@ class Trainer:
         trainable = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         missing = [name for name, parameter in trainable if id(parameter) not in held]
         if missing and len(missing) == len(trainable):
-            raise ValueError("fit: the optimizer holds none of the model's parameters; was it made for another model?")
+            raise ValueError(
+                "fit: the optimizer holds none of the model's parameters; was it made for another model?"
+            )
         if missing:
             _warn(f"the optimizer does not hold {_names(missing)}, which will not be trained")
 
@@ -214,7 +216,7 @@ class Trainer:
                 "If it is not meant to be trained, freeze it with requires_grad_(False)"
             )
 
-    # -- using -----------------------------------------------------------------------------------------------------
+    # -- using -----------------------------------------------------------------------------------------------
 
     def evaluate(self, data: Any, *, batch_size: int = 256) -> dict[str, float]:
         """The loss and the metrics on `data`, without training: `{"loss": ..., "accuracy": ...}`.
@@ -236,8 +238,8 @@ class Trainer:
     def predict(self, data: Any, *, batch_size: int = 256) -> Any:
         """The model's outputs for all of `data`, joined along the first dimension.
 
-        `data` is a tensor or array of inputs, or data as for `fit`, of which the targets are ignored. The model is in
-        evaluation mode meanwhile. Raises ValueError where there is no data.
+        `data` is a tensor or array of inputs, or data as for `fit`, of which the targets are ignored. The
+        model is in evaluation mode meanwhile. Raises ValueError where there is no data.
         """
         if isinstance(data, Tensor) or hasattr(data, "__array__"):
             data = (as_tensor(data),)
@@ -259,11 +261,16 @@ class Trainer:
         first = next(iter(self.model.parameters()), None)
         return None if first is None else first.device
 
-    # -- state -----------------------------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on training later: model, optimizer, scheduler, number of epochs. See `ox.save`."""
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": self.epoch}
+        """All that is needed to go on training later: model, optimizer, scheduler, number of epochs. See
+        `ox.save`."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+        }
         if self.scheduler is not None:
             state["scheduler"] = self.scheduler.state_dict()
         return state
@@ -336,14 +343,17 @@ def _loader(data: Any, batch_size: int, shuffle: bool, seed: int | None = None) 
     if isinstance(data, tuple) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         return DataLoader(data, batch_size, shuffle, seed=seed)
     if hasattr(data, "__next__"):
-        raise TypeError("an iterator serves for one epoch only: pass a DataLoader, or an object whose __iter__ starts anew")
+        raise TypeError(
+            "an iterator serves for one epoch only: pass a DataLoader or another object that can start anew"
+        )
     if not hasattr(data, "__iter__"):
         raise TypeError(f"expected (X, Y), a data set or a DataLoader, got {type(data).__name__}")
     return data  # type: ignore[no-any-return]
 
 
 def _length(loader: Iterable[Any]) -> int | None:
-    return len(loader) if hasattr(loader, "__len__") else None
+    length = getattr(loader, "__len__", None)
+    return None if length is None else int(length())
 
 
 def _split(batch: Any) -> tuple[Any, Any]:
@@ -354,7 +364,9 @@ def _split(batch: Any) -> tuple[Any, Any]:
         return batch[0], batch[0]
     if len(batch) == 2:
         return batch[0], batch[1]
-    raise ValueError(f"expected batches of (inputs, targets), got {len(batch)} parts; override Trainer.forward for these")
+    raise ValueError(
+        f"expected batches of (inputs, targets), got {len(batch)} parts; override Trainer.forward for these"
+    )
 
 
 def _call(model: Any, inputs: Any) -> Any:
