@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .._core import Generator, Tensor, float64, from_numpy, randint, randperm, stack, tensor
+from .._core import Generator, Tensor, float64, flush, from_numpy, randint, randperm, stack, tensor
 from .dataset import TensorDataset, as_tensor
+from .nested import tensors_of
 from .transforms import Transform
 
 TYPE_CHECKING = False
@@ -175,7 +176,12 @@ class DataLoader:
             return (make(number, indices) for number, indices in enumerate(batches))
         from .prefetch import ordered
 
-        return ordered(make, batches, self.num_workers, self.num_workers * self.prefetch)
+        def compute(number: int, indices: Any) -> Any:
+            batch = make(number, indices)
+            flush(tensors_of(batch))  # else the arithmetic would be left to whoever looks at the batch
+            return batch
+
+        return ordered(compute, batches, self.num_workers, self.num_workers * self.prefetch)
 
     def _epoch_seed(self) -> int:
         if self.generator is not None:

@@ -130,7 +130,7 @@ def direction(monitor: str, mode: str = "auto") -> int:
 
 
 def _figure(width: float) -> Any:
-    """pyplot's figure, which shows itself, where pyplot or an interactive session is in use; else a bare one."""
+    """A figure: of pyplot, which shows itself, where that or an interactive session is in use; else a bare one."""
     import sys
     from importlib import import_module  # so that type checkers do not need matplotlib
 

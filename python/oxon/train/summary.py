@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .._core import Tensor, float32, no_grad, zeros
+from .._core import Tensor, float32, zeros
+from ..autograd import no_grad
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,9 +7,11 @@ import math
 import time
 import warnings
 
-from .._core import Tensor, cat, manual_seed, no_grad
+from .._core import Tensor, cat, manual_seed
+from ..autograd import no_grad
 from ..data.dataset import as_tensor
 from ..data.loader import DataLoader
+from ..data.nested import map_tensors, tensors_of
 from ..optim import OneCycleLR, ReduceLROnPlateau, clip_grad_norm_
 from .callbacks import CallbackList
 from .history import History
@@ -305,7 +307,7 @@ class _Figures:
             self.total = self.total + self.last_loss * size
             self.count += size
             if self.metrics:
-                outputs = _map(lambda tensor: tensor.detach(), outputs)
+                outputs = map_tensors(lambda tensor: tensor.detach(), outputs)
                 for metric in self.metrics:
                     metric.update(outputs, targets)
 
@@ -377,26 +379,15 @@ def _call(model: Any, inputs: Any) -> Any:
     return model(inputs)
 
 
-def _map(function: Callable[[Tensor], Any], value: Any) -> Any:
-    """`function` applied to each tensor in nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {key: _map(function, part) for key, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        return tuple(_map(function, part) for part in value)
-    return value
-
-
 def _to_device(batch: Any, device: Any) -> Any:
-    return batch if device is None else _map(lambda tensor: tensor.to(device), batch)
+    return batch if device is None else map_tensors(lambda tensor: tensor.to(device), batch)
 
 
 def _size(batch: Any) -> int:
     """The number of samples: the first dimension of the first tensor."""
-    sizes: list[int] = []
-    _map(lambda tensor: sizes.append(int(tensor.shape[0]) if len(tensor.shape) else 1), batch)
-    return sizes[0] if sizes else 1
+    for tensor in tensors_of(batch):
+        return int(tensor.shape[0]) if tensor.shape else 1
+    return 1
 
 
 def _join(parts: Sequence[Any]) -> Any:
