@@ -1,11 +1,12 @@
 //! Products of integer and boolean matrices, exact or wrapping, so that order does not matter: blocks
 //! of B are copied side by side and the compiler vectorises the loop over their columns.
 
-use super::pack::{Even, Place, View};
+use super::pack::{Even, Matrix};
 use super::{Gemm, TASK, for_each_product};
 use crate::core::Result;
 use crate::cpu::isa::Isa;
 use crate::cpu::threads::parallel;
+use crate::cpu::work::Shared;
 
 /// What takes the place of `sum + a · b`.
 pub trait Ring {
@@ -59,7 +60,8 @@ pub unsafe fn matmul<R: Ring>(
     done: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<()> {
     let &Gemm { m, n, k, .. } = g;
-    let (a, b, c) = (View { at: a, rs: g.rsa, cs: g.csa }, View { at: b, rs: g.rsb, cs: g.csb }, Place(c));
+    let (a, b, c) =
+        (Matrix { at: a, rs: g.rsa, cs: g.csa }, Matrix { at: b, rs: g.rsb, cs: g.csb }, Shared::new(c));
     let rows_of = match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => rows_avx512::<R>,
@@ -91,7 +93,7 @@ struct Shape {
 
 /// `C = A B`, four rows of B at a time.
 #[inline(always)]
-unsafe fn rows<R: Ring>(Shape { m, n, k }: Shape, a: View<R::T>, b: View<R::T>, c: *mut R::T) {
+unsafe fn rows<R: Ring>(Shape { m, n, k }: Shape, a: Matrix<R::T>, b: Matrix<R::T>, c: *mut R::T) {
     let zero = R::T::default();
     let mut block = [[zero; WIDTH]; DEPTH];
     // SAFETY: indices stay within the sizes.
@@ -122,14 +124,14 @@ unsafe fn rows<R: Ring>(Shape { m, n, k }: Shape, a: View<R::T>, b: View<R::T>, 
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn rows_avx2<R: Ring>(shape: Shape, a: View<R::T>, b: View<R::T>, c: *mut R::T) {
+unsafe fn rows_avx2<R: Ring>(shape: Shape, a: Matrix<R::T>, b: Matrix<R::T>, c: *mut R::T) {
     // SAFETY: the caller's promises.
     unsafe { rows::<R>(shape, a, b, c) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn rows_avx512<R: Ring>(shape: Shape, a: View<R::T>, b: View<R::T>, c: *mut R::T) {
+unsafe fn rows_avx512<R: Ring>(shape: Shape, a: Matrix<R::T>, b: Matrix<R::T>, c: *mut R::T) {
     // SAFETY: the caller's promises.
     unsafe { rows::<R>(shape, a, b, c) }
 }

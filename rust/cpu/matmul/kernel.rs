@@ -30,6 +30,9 @@ pub struct Move<T> {
     pub ldd: usize,
 }
 
+/// Rows ahead of its use that B is fetched into the first level of cache.
+const AHEAD: isize = 8;
+
 /// A tile of C held in registers while k runs: `MR` rows by `NV` vectors, of which the last is
 /// partial if `EDGE`.
 ///
@@ -56,6 +59,8 @@ pub unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const EDGE: bool
             let mut b = [V::zero(); NV];
             for (j, b) in b.iter_mut().enumerate() {
                 let at = b_row.add(j * V::LANES);
+                // B comes from the second level of cache.
+                prefetch(at.wrapping_offset(AHEAD * t.ldb));
                 *b = if EDGE && V::MASKED && j == NV - 1 { V::load_first(at, last) } else { V::load(at) };
             }
             for (i, row) in sum.iter_mut().enumerate() {

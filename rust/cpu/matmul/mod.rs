@@ -11,7 +11,7 @@
 mod integer;
 mod kernel;
 #[cfg(target_arch = "aarch64")]
-mod neon;
+pub(super) mod neon;
 mod pack;
 #[cfg(test)]
 mod reference;
@@ -20,20 +20,19 @@ mod table;
 mod tests;
 mod thin;
 mod tiled;
-mod vector;
+pub(super) mod vector;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+pub(super) mod x86;
 
 use std::ops::Range;
 
 use half::{bf16, f16};
-use parking_lot::Mutex;
 
-use self::pack::{Even, Operand, Place, View};
+use self::pack::{Even, Matrix, Operand};
 use self::table::{Kernels, Real};
 use crate::core::{DType, Result};
 use crate::cpu::isa::{self, Isa};
-use crate::cpu::threads::parallel;
+use crate::cpu::work::{Shared, try_parallel};
 use crate::for_width;
 
 /// A batch of products of an m×k matrix by a k×n matrix. Strides are in elements and may be zero or
@@ -121,9 +120,9 @@ struct Job<'a, S: Operand> {
     m: usize,
     n: usize,
     k: usize,
-    a: View<S>,
-    b: View<S>,
-    c: Place<S>,
+    a: Matrix<S>,
+    b: Matrix<S>,
+    c: Shared<S>,
     table: &'static Kernels<S::Real>,
     done: &'a (dyn Fn(usize, usize) + Sync),
     /// Where C begins in the batch.
@@ -138,13 +137,14 @@ unsafe fn floats<S: Operand>(
     c: *mut S,
     done: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<()> {
-    let (a, b, c) = (View { at: a, rs: g.rsa, cs: g.csa }, View { at: b, rs: g.rsb, cs: g.csb }, Place(c));
+    let (a, b, c) =
+        (Matrix { at: a, rs: g.rsa, cs: g.csa }, Matrix { at: b, rs: g.rsb, cs: g.csb }, Shared::new(c));
     let &Gemm { m, n, k, .. } = g;
     for_each_product(g, |i, a_at, b_at| {
         let (a, b) = (a.moved(a_at), b.moved(b_at));
         let first = i * m * n;
         let table = S::Real::kernels(isa);
-        let mut job = Job { m, n, k, a, b, c: Place(c.at(first)), table, done, first };
+        let mut job = Job { m, n, k, a, b, c: Shared::new(c.at(first)), table, done, first };
         // A column is multiplied as a row: the elements of C lie the same way.
         if n == 1 {
             (job.m, job.n, job.a, job.b) = (1, m, b.transposed(), a.transposed());
@@ -194,13 +194,7 @@ fn for_each_product(g: &Gemm, one: impl Fn(usize, isize, isize) -> Result<()> + 
         return (0..count).try_for_each(run);
     }
     let chunks = Even::at_most(count, (TASK / work).max(1));
-    let failed = Mutex::new(None);
-    parallel(chunks.parts, |chunk| {
-        if let Err(error) = chunks.part(chunk).try_for_each(run) {
-            *failed.lock() = Some(error);
-        }
-    });
-    failed.into_inner().map_or(Ok(()), Err)
+    try_parallel(chunks.parts, |chunk| chunks.part(chunk).try_for_each(run))
 }
 
 /// The product of all rows of all matrices of A at once, if they follow each other and share B: what a

@@ -1,8 +1,6 @@
-//! Operands as the kernels see them: views with strides, their copies in the kernels' order, the
-//! scratch memory that holds these, and the widening of half floats.
+//! Operands as the kernels see them: matrices with strides, their copies in the kernels' order, and the
+//! widening of half floats.
 
-use std::alloc::{Layout, alloc, dealloc};
-use std::cell::Cell;
 use std::ops::Range;
 
 use half::slice::HalfFloatSliceExt;
@@ -10,63 +8,41 @@ use half::{bf16, f16};
 
 use super::kernel::Move;
 use super::table::{Kernels, Real};
-use crate::bail;
 use crate::core::{Element, Result};
+use crate::cpu::Memory;
 
 /// A matrix somewhere in memory; strides are in elements and may be zero or negative.
-pub struct View<S> {
+pub struct Matrix<S> {
     pub at: *const S,
     pub rs: isize,
     pub cs: isize,
 }
 
-impl<S> Clone for View<S> {
+impl<S> Clone for Matrix<S> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<S> Copy for View<S> {}
+impl<S> Copy for Matrix<S> {}
 
 // SAFETY: operands are only read, and stay where they are while a multiplication runs.
-unsafe impl<S> Send for View<S> {}
-unsafe impl<S> Sync for View<S> {}
+unsafe impl<S> Send for Matrix<S> {}
+unsafe impl<S> Sync for Matrix<S> {}
 
-impl<S> View<S> {
-    pub fn transposed(self) -> View<S> {
-        View { at: self.at, rs: self.cs, cs: self.rs }
+impl<S> Matrix<S> {
+    pub fn transposed(self) -> Matrix<S> {
+        Matrix { at: self.at, rs: self.cs, cs: self.rs }
     }
 
-    /// The view that begins so many elements further on in memory.
-    pub fn moved(self, by: isize) -> View<S> {
-        View { at: self.at.wrapping_offset(by), ..self }
+    /// The matrix that begins so many elements further on in memory.
+    pub fn moved(self, by: isize) -> Matrix<S> {
+        Matrix { at: self.at.wrapping_offset(by), ..self }
     }
 
-    /// The view that begins at element (i, j). The pointer is followed only inside the matrix.
-    pub fn from(self, i: usize, j: usize) -> View<S> {
-        View { at: self.at.wrapping_offset(i as isize * self.rs + j as isize * self.cs), ..self }
-    }
-}
-
-/// Memory that threads write disjoint parts of, and read parts of that nobody writes.
-pub struct Place<T>(pub *mut T);
-
-impl<T> Clone for Place<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Place<T> {}
-
-// SAFETY: that is the rule; those who follow the pointer keep it.
-unsafe impl<T> Send for Place<T> {}
-unsafe impl<T> Sync for Place<T> {}
-
-impl<T> Place<T> {
-    /// Element i, which is followed only where the memory has one.
-    pub fn at(self, i: usize) -> *mut T {
-        self.0.wrapping_add(i)
+    /// The matrix that begins at element (i, j). The pointer is followed only inside the matrix.
+    pub fn from(self, i: usize, j: usize) -> Matrix<S> {
+        Matrix { at: self.at.wrapping_offset(i as isize * self.rs + j as isize * self.cs), ..self }
     }
 }
 
@@ -75,7 +51,7 @@ pub trait Operand: Element {
     type Real: Real + Operand<Real = Self::Real>;
 
     /// The same matrix for kernels that read it where it is, if they can.
-    fn in_place(view: View<Self>) -> Option<View<Self::Real>>;
+    fn in_place(matrix: Matrix<Self>) -> Option<Matrix<Self::Real>>;
     fn widen(from: &[Self], to: &mut [Self::Real]);
     fn narrow(from: &[Self::Real], to: &mut [Self]);
 }
@@ -85,8 +61,8 @@ macro_rules! operands {
         impl Operand for $T {
             type Real = $T;
 
-            fn in_place(view: View<$T>) -> Option<View<$T>> {
-                Some(view)
+            fn in_place(matrix: Matrix<$T>) -> Option<Matrix<$T>> {
+                Some(matrix)
             }
             fn widen(from: &[$T], to: &mut [$T]) {
                 to.copy_from_slice(from);
@@ -100,7 +76,7 @@ macro_rules! operands {
         impl Operand for $T {
             type Real = f32;
 
-            fn in_place(_: View<$T>) -> Option<View<f32>> {
+            fn in_place(_: Matrix<$T>) -> Option<Matrix<f32>> {
                 None
             }
             fn widen(from: &[$T], to: &mut [f32]) {
@@ -123,7 +99,7 @@ operands!(@half f16, bf16);
 /// the processor has the table's instructions.
 pub unsafe fn pack<S: Operand>(
     table: &Kernels<S::Real>,
-    src: View<S>,
+    src: Matrix<S>,
     rows: usize,
     cols: usize,
     dst: *mut S::Real,
@@ -132,10 +108,10 @@ pub unsafe fn pack<S: Operand>(
     // SAFETY: the caller's promises are those of the kernels.
     unsafe {
         match S::in_place(src) {
-            Some(View { at, rs, cs: 1 }) => {
+            Some(Matrix { at, rs, cs: 1 }) => {
                 (table.copy)(&Move { rows, cols, src: at, lds: rs, dst, ldd });
             }
-            Some(View { at, rs: 1, cs }) => {
+            Some(Matrix { at, rs: 1, cs }) => {
                 (table.transpose)(&Move { rows, cols, src: at, lds: cs, dst, ldd });
             }
             _ if src.cs == 1 => {
@@ -156,7 +132,7 @@ pub unsafe fn pack<S: Operand>(
 /// As for `pack`.
 unsafe fn gather<S: Operand>(
     table: &Kernels<S::Real>,
-    src: View<S>,
+    src: Matrix<S>,
     rows: usize,
     cols: usize,
     dst: *mut S::Real,
@@ -197,86 +173,9 @@ unsafe fn pad<T: Real>(table: &Kernels<T>, row: *mut T, cols: usize) {
     }
 }
 
-/// Memory of this thread for packed operands, kept from one multiplication to the next: fresh pages
-/// cost more than the copy into them.
-pub struct Scratch<T> {
-    block: Block,
-    of: std::marker::PhantomData<T>,
-}
-
-#[derive(Clone, Copy)]
-struct Block {
-    at: *mut u8,
-    size: usize,
-}
-
-impl Block {
-    const EMPTY: Block = Block { at: std::ptr::null_mut(), size: 0 };
-    /// A cache line, which is also the widest vector.
-    const ALIGN: usize = 64;
-    /// What a thread may keep.
-    const KEPT: usize = 32 << 20;
-
-    fn new(size: usize) -> Option<Block> {
-        let layout = Layout::from_size_align(size, Block::ALIGN).ok()?;
-        // SAFETY: only called with `size > 0`.
-        let at = unsafe { alloc(layout) };
-        (!at.is_null()).then_some(Block { at, size })
-    }
-
-    fn free(self) {
-        if self.size > 0 {
-            // SAFETY: `new` made it with the same layout, and blocks are freed once: by the thread's
-            // end, or by the `Scratch` that took it.
-            unsafe { dealloc(self.at, Layout::from_size_align_unchecked(self.size, Block::ALIGN)) }
-        }
-    }
-}
-
-struct Kept(Cell<Block>);
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.0.get().free();
-    }
-}
-
-thread_local! {
-    static KEPT: Kept = const { Kept(Cell::new(Block::EMPTY)) };
-}
-
-impl<T> Scratch<T> {
-    /// Memory for `len` elements, not initialised.
-    pub fn take(len: usize) -> Result<Scratch<T>> {
-        let kept = KEPT.try_with(|kept| kept.0.replace(Block::EMPTY)).unwrap_or(Block::EMPTY);
-        let block = match len.checked_mul(size_of::<T>()) {
-            Some(size) if size <= kept.size => Some(kept),
-            Some(size) => {
-                kept.free();
-                Block::new(size)
-            }
-            None => None,
-        };
-        match block {
-            Some(block) => Ok(Scratch { block, of: std::marker::PhantomData }),
-            None => bail!(Memory, "matmul: no memory for {len} elements of scratch"),
-        }
-    }
-
-    pub fn at(&self) -> *mut T {
-        self.block.at.cast()
-    }
-}
-
-impl<T> Drop for Scratch<T> {
-    fn drop(&mut self) {
-        let unwanted = if self.block.size > Block::KEPT {
-            self.block
-        } else {
-            KEPT.try_with(|kept| kept.0.replace(self.block)).unwrap_or(self.block)
-        };
-        unwanted.free();
-    }
+/// Uninitialised memory for so many elements.
+pub fn scratch<T>(len: usize) -> Result<Memory> {
+    Memory::alloc(len.saturating_mul(size_of::<T>()))
 }
 
 /// A total split into parts that differ by one at most.

@@ -97,7 +97,7 @@ impl Case {
         let (len, want, guard) = (batch * m * n, want(&g, &a, &b), from(12345));
         let mut c = vec![guard; len + 2];
         let told: Vec<AtomicU8> = want.iter().map(|_| AtomicU8::new(0)).collect();
-        let at = Place(c.as_mut_ptr().wrapping_add(1));
+        let at = Shared::new(c.as_mut_ptr().wrapping_add(1));
         let done = |start: usize, len: usize| {
             for i in start..start + len {
                 told[i].fetch_add(1, Relaxed);

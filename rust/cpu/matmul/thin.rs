@@ -2,16 +2,12 @@
 //! copying it first would cost as much as the product: matrix times vector, and `A Bᵀ` with few rows.
 
 use super::kernel::Tile;
-use super::pack::{Even, Operand, Place, Scratch, View, pack};
+use super::pack::{Even, Matrix, Operand, pack, scratch};
 use super::{Job, TASK};
 use crate::core::Result;
+use crate::cpu::Memory;
 use crate::cpu::threads::parallel;
-
-/// Up to how many rows `A Bᵀ` is made of dot products.
-const DOT_ROWS: usize = 48;
-
-/// Up to how many columns it is, when A has many rows.
-const DOT_COLS: usize = 4;
+use crate::cpu::work::Shared;
 
 /// Elements of a matrix that one thread multiplies by a vector before it looks for more work: the
 /// time is that of reading them.
@@ -24,13 +20,17 @@ const READ: usize = 128 << 10;
 pub unsafe fn thin<S: Operand>(job: &Job<S>) -> Option<Result<()>> {
     let &Job { m, n, k, c, table, done, first, .. } = job;
     let (a, b) = (S::in_place(job.a)?, S::in_place(job.b)?);
-    let job = Job::<S::Real> { m, n, k, a, b, c: Place(c.0.cast()), table, done, first };
-    let few = b.rs == 1 && m <= DOT_ROWS || a.cs == 1 && n <= DOT_COLS;
+    let job = Job::<S::Real> { m, n, k, a, b, c: Shared::new(c.at(0).cast()), table, done, first };
+    // Adding up the lanes at the end costs less the longer the sums are. Against many rows stands that
+    // they leave the first level of cache, against many columns that tiles use more of their lanes.
+    let long = k >= 16 * table.lanes;
+    let few_rows = b.rs == 1 && m <= if long { 32 } else { 16 };
+    let few_cols = a.cs == 1 && n <= if long { table.lanes * 3 / 4 } else { table.lanes / 4 };
     // SAFETY: the caller's promises.
     unsafe {
         if m == 1 && b.cs == 1 {
             Some(row(&job))
-        } else if few && k >= 2 * table.lanes {
+        } else if (few_rows || few_cols) && k >= 2 * table.lanes {
             Some(dots(&job))
         } else {
             None
@@ -42,9 +42,9 @@ pub unsafe fn thin<S: Operand>(job: &Job<S>) -> Option<Result<()>> {
 unsafe fn row<T: Operand<Real = T>>(job: &Job<T>) -> Result<()> {
     let &Job { n, k, b, c, table, .. } = job;
     // SAFETY: the caller's promises.
-    let (a, _scratch) = unsafe { contiguous(job, job.a, 1)? };
+    let (a, _memory) = unsafe { contiguous(job, job.a, 1)? };
     // Long enough runs for memory, short enough ones for C to stay in the first level of cache.
-    let cols = Even::at_most(n, (READ / k).clamp(512, 2048));
+    let cols = Even::at_most(n, (READ / k).clamp(1024, 4096));
     parallel(cols.parts, |i| {
         let cols = cols.part(i);
         let b = b.from(0, cols.start);
@@ -73,7 +73,7 @@ unsafe fn row<T: Operand<Real = T>>(job: &Job<T>) -> Result<()> {
 unsafe fn dots<T: Operand<Real = T>>(job: &Job<T>) -> Result<()> {
     let &Job { m, n, k, c, table, .. } = job;
     // SAFETY: the caller's promises. At most one of the two is packed: `thin` wants the other as it is.
-    let ((a, _scratch), (bt, _other)) =
+    let ((a, _memory), (bt, _other)) =
         unsafe { (contiguous(job, job.a, m)?, contiguous(job, job.b.transposed(), n)?) };
     let tasks = (m * n * k / TASK).max((m + n) * k / READ).max(1);
     let (rows, cols) = if m > n {
@@ -112,15 +112,16 @@ unsafe fn dots<T: Operand<Real = T>>(job: &Job<T>) -> Result<()> {
 /// The matrix of `rows` rows if each is contiguous, else such a copy and what holds it.
 unsafe fn contiguous<T: Operand<Real = T>>(
     job: &Job<T>,
-    view: View<T>,
+    matrix: Matrix<T>,
     rows: usize,
-) -> Result<(View<T>, Option<Scratch<T>>)> {
-    if view.cs == 1 {
-        return Ok((view, None));
+) -> Result<(Matrix<T>, Option<Memory>)> {
+    if matrix.cs == 1 {
+        return Ok((matrix, None));
     }
     let ld = job.k.next_multiple_of(job.table.lanes);
-    let scratch = Scratch::take(rows * ld)?;
-    // SAFETY: the matrix is as large as the caller says, and so is the scratch.
-    unsafe { pack(job.table, view, rows, job.k, scratch.at(), ld) }
-    Ok((View { at: scratch.at(), rs: ld as isize, cs: 1 }, Some(scratch)))
+    let memory = scratch::<T>(rows * ld)?;
+    let to = memory.ptr().cast();
+    // SAFETY: the matrix is as large as the caller says, and so is the memory.
+    unsafe { pack(job.table, matrix, rows, job.k, to, ld) }
+    Ok((Matrix { at: to, rs: ld as isize, cs: 1 }, Some(memory)))
 }

@@ -16,17 +16,19 @@
 use std::ops::Range;
 
 use super::kernel::Tile;
-use super::pack::{Even, Operand, Place, Scratch, View, pack as copy};
+use super::pack::{Even, Matrix, Operand, pack as copy, scratch};
 use super::table::Real;
 use super::{Job, TASK};
 use crate::core::Result;
+use crate::cpu::Memory;
 use crate::cpu::threads::parallel;
+use crate::cpu::work::Shared;
 
 /// Rows of A and columns of B that are packed at once.
 const BLOCK: usize = 4096;
 
-/// Bytes of B that a group of panels may take: half of a common second level of cache.
-const GROUP: usize = 768 << 10;
+/// Bytes of B that a group of panels may take: they are to stay in the second level of cache.
+const GROUP: usize = 512 << 10;
 
 /// Elements that one thread packs before it looks for more work.
 const PACK: usize = 64 << 10;
@@ -49,10 +51,10 @@ pub unsafe fn tiled<S: Operand>(job: &Job<S>) -> Result<()> {
     let b_len = if b_in_place.is_some() { 0 } else { n.min(BLOCK).next_multiple_of(table.lanes) * lda };
     let c_len = if narrow { m * n } else { 0 };
     let len = a_len + b_len + c_len;
-    let scratch = if len > 0 { Some(Scratch::take(len)?) } else { None };
-    let a_pack = Place(scratch.as_ref().map_or(std::ptr::null_mut(), Scratch::at));
-    let b_pack = Place(a_pack.at(a_len));
-    let sums = Place(if narrow { b_pack.at(b_len) } else { job.c.0.cast() });
+    let memory = if len > 0 { Some(scratch::<S::Real>(len)?) } else { None };
+    let a_pack = Shared::new(memory.as_ref().map_or(std::ptr::null_mut(), Memory::ptr).cast());
+    let b_pack = Shared::new(a_pack.at(a_len));
+    let sums = Shared::new(if narrow { b_pack.at(b_len) } else { job.c.at(0).cast() });
 
     let (row_blocks, col_blocks) = (Even::at_most(m, BLOCK), Even::at_most(n, BLOCK));
     for cols in col_blocks.iter() {
@@ -90,12 +92,12 @@ pub unsafe fn tiled<S: Operand>(job: &Job<S>) -> Result<()> {
 struct Block<'a, S: Operand> {
     job: &'a Job<'a, S>,
     /// The whole operand where it is, or the place of this block's packed part.
-    a: std::result::Result<View<S::Real>, Place<S::Real>>,
-    b: std::result::Result<View<S::Real>, Place<S::Real>>,
+    a: std::result::Result<Matrix<S::Real>, Shared<S::Real>>,
+    b: std::result::Result<Matrix<S::Real>, Shared<S::Real>>,
     /// From a packed row of A to the next.
     lda: usize,
     /// C, or what will be rounded to it.
-    sums: Place<S::Real>,
+    sums: Shared<S::Real>,
     rows: Range<usize>,
     cols: Range<usize>,
     depth: Range<usize>,
@@ -114,19 +116,19 @@ impl<S: Operand> Block<'_, S> {
 
     /// Where a strip of A begins, and a panel of B. A packed panel has its rows behind each other, and
     /// begins where it would if all before it were as deep and had no gaps.
-    fn strip_of_a(&self, row: usize) -> View<S::Real> {
+    fn strip_of_a(&self, row: usize) -> Matrix<S::Real> {
         match self.a {
             Ok(a) => a.from(self.rows.start + row, self.depth.start),
-            Err(pack) => View { at: pack.at(row * self.lda), rs: self.lda as isize, cs: 1 },
+            Err(pack) => Matrix { at: pack.at(row * self.lda), rs: self.lda as isize, cs: 1 },
         }
     }
 
-    fn panel_of_b(&self, col: usize, vectors: usize) -> View<S::Real> {
+    fn panel_of_b(&self, col: usize, vectors: usize) -> Matrix<S::Real> {
         match self.b {
             Ok(b) => b.from(self.depth.start, self.cols.start + col),
             Err(pack) => {
                 let ld = vectors * self.job.table.lanes;
-                View { at: pack.at(col * self.depth.len()), rs: ld as isize, cs: 1 }
+                Matrix { at: pack.at(col * self.depth.len()), rs: ld as isize, cs: 1 }
             }
         }
     }
@@ -208,22 +210,25 @@ impl<S: Operand> Block<'_, S> {
                 let rows = self.rows.start + unfinished..self.rows.start + strip.end;
                 let cols = self.cols.start + cols.start..self.cols.start + cols.end;
                 // SAFETY: these sums are complete, and the caller's.
-                unsafe { self.job.finish(self.sums.0, rows, cols) }
+                unsafe { self.job.finish(self.sums.at(0), rows, cols) }
                 unfinished = strip.end;
             }
         }
     }
 }
 
-/// Rows of A are read in place while few columns use them, and when they do not fall onto the same
-/// few sets of the first level of cache.
+/// Rows of A are read in place, unless they would all fall onto the same lines of a cache, where
+/// they and B would drive each other out.
 fn packing_a_pays<S: Operand>(job: &Job<S>) -> bool {
-    let apart = job.a.rs.unsigned_abs() * size_of::<S>();
-    job.n > 256 && job.m > 256 && (apart.is_multiple_of(2048) || job.k > 1024)
+    job.n >= 512 && apart_by_pages(job.a)
 }
 
-/// Rows of B are read in place while B is small or used for few rows of A.
+/// Rows of B are read in place while so few rows of A use them that packing would cost more.
 fn packing_b_pays<S: Operand>(job: &Job<S>) -> bool {
     let partial = !job.table.masked && !job.n.is_multiple_of(job.table.lanes);
-    partial || job.m > 64 && job.n * job.k * size_of::<S>() > 1 << 20
+    partial || job.m >= 128 || job.m > 48 && job.k > 64 && apart_by_pages(job.b)
+}
+
+fn apart_by_pages<S>(operand: Matrix<S>) -> bool {
+    (operand.rs.unsigned_abs() * size_of::<S>()).is_multiple_of(4096)
 }
