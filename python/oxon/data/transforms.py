@@ -59,8 +59,8 @@ class ToFloat(Transform):
     """Cast to float32 and multiply by `scale`, by default from 0..255 to 0..1.
 
     >>> import oxon as ox
-    >>> ox.data.transforms.ToFloat()(ox.tensor([0, 51, 255], dtype=ox.uint8)).tolist()
-    [0.0, 0.20000000298023224, 1.0]
+    >>> ox.data.transforms.ToFloat()(ox.tensor([0, 255], dtype=ox.uint8)).tolist()
+    [0.0, 1.0]
     """
 
     def __init__(self, scale: float = 1 / 255) -> None:

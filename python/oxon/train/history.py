@@ -130,7 +130,7 @@ def direction(monitor: str, mode: str = "auto") -> int:
 
 
 def _figure(width: float) -> Any:
-    """A figure: of pyplot, which shows itself, where that or an interactive session is in use; else a bare one."""
+    """A bare figure, or one of pyplot, which shows itself, where that or an interactive Python is in use."""
     import sys
     from importlib import import_module  # so that type checkers do not need matplotlib
 

@@ -124,6 +124,8 @@ class Trainer:
         if seed is not None:
             manual_seed(seed)
         loader = _loader(train, batch_size, shuffle, seed)
+        if loader is not train and isinstance(loader, DataLoader):
+            loader.set_epoch(self.epoch)  # a second call goes on where the first ended
         if validation is not None:
             validation = _loader(validation, max(batch_size, 256), False)
         hooks = CallbackList(callbacks)
