@@ -21,6 +21,7 @@ mod weight;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+pub use self::planes::inside;
 use self::correlate::{Correlation, Phase};
 use self::planes::{Frame, Tap};
 use self::scratch::memory;
