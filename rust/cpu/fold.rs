@@ -35,7 +35,7 @@ const BLOCK: usize = Evaluator::BLOCK;
 /// Rows shorter than this do not pay when other axes are reduced as well.
 const LONG: usize = 256;
 /// How many rows of a column fold are added in registers before they meet the states.
-const BATCH: usize = 8;
+pub const BATCH: usize = 8;
 /// Columns that one thread folds together: their states stay in its second level cache.
 const TILE: usize = 8192;
 /// How many lines (rows, or several short ones as one) make a segment of a column fold.

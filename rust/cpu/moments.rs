@@ -2,19 +2,28 @@
 //! from it, both while it lies in registers or the first level cache; runs are merged by the formula of
 //! Chan, Golub and LeVeque (1979), which does not cancel. The order and the threads are `fold`'s.
 
-use super::fold::{Fold, fold};
-use super::monoid::{LANES, Monoid, Sum, run};
+use super::combine::{STRIP, Sum, across, load_or, run, strip};
+use super::fold::{BATCH, Fold, fold};
+use super::isa;
+use super::lanes::{Arch, Lanes, OnLanes, Real, Vector, dispatch};
 use super::pointwise::Evaluator;
-use super::real::{Real, Stored};
+use super::stored::StoredFloat;
 use super::view::{Out, View};
-use super::work::{Shared, vectorized};
+use super::work::Shared;
 use crate::bail;
 use crate::core::{DType, Result, Shape};
 use crate::ir::kernel::{Axes, Fused};
 use half::{bf16, f16};
 
 /// Mean and biased variance of the map's values over `axes`; NaN where there is nothing.
-pub fn moments(axes: Axes, map: &Fused, shape: &Shape, inputs: &[View], mean: &Out, variance: &Out) -> Result<()> {
+pub fn moments(
+    axes: Axes,
+    map: &Fused,
+    shape: &Shape,
+    inputs: &[View],
+    mean: &Out,
+    variance: &Out,
+) -> Result<()> {
     let map = Evaluator::new(map, inputs, shape)?;
     match mean.dtype {
         DType::F16 => typed::<f16>(axes, &map, shape, mean, variance),
@@ -25,25 +34,33 @@ pub fn moments(axes: Axes, map: &Fused, shape: &Shape, inputs: &[View], mean: &O
     }
 }
 
-fn typed<T: Stored>(axes: Axes, map: &Evaluator, shape: &Shape, mean: &Out, variance: &Out) -> Result<()>
-where
-    Sum<T>: Monoid<T = T, Lane = T::Real, Wide = f64>,
-{
+fn typed<T: StoredFloat>(
+    axes: Axes,
+    map: &Evaluator,
+    shape: &Shape,
+    mean: &Out,
+    variance: &Out,
+) -> Result<()> {
     let outs = [Shared::new(mean.ptr.cast::<T>()), Shared::new(variance.ptr.cast::<T>())];
     if shape.count() == 0 {
         for out in outs {
             // SAFETY: the results are ours, with room for their shape.
-            unsafe { out.slice(0, mean.shape.count()) }.fill(T::of(f64::NAN));
+            unsafe { out.slice(0, mean.shape.count()) }.fill(T::nearest(f64::NAN));
         }
         return Ok(());
     }
-    let how = Fold::<T, State> { rows: rows::<T>, columns: columns::<T>, merge, neutral: State::default() };
+    let how = Fold::<T, State> {
+        rows: |values, length, states| dispatch(isa::get(), Rows(values, length, states)),
+        columns: |rows, states| dispatch(isa::get(), Columns(rows, states)),
+        merge,
+        neutral: State::default(),
+    };
     fold(&how, axes, map, shape, &|first, states| {
         for (i, state) in states.iter().enumerate() {
             // SAFETY: `fold` gives each result once, to one thread.
             unsafe {
-                *outs[0].at(first + i) = T::of(state.mean);
-                *outs[1].at(first + i) = T::of(state.squares / state.count);
+                *outs[0].at(first + i) = T::nearest(state.mean);
+                *outs[1].at(first + i) = T::nearest(state.squares / state.count);
             }
         }
     })
@@ -79,67 +96,176 @@ fn shifted(count: f64, shift: f64, sum: f64, squares: f64) -> State {
     State { count, mean, squares: squares - sum * (sum / count) }
 }
 
-fn rows<T: Stored>(values: &[T], length: usize, states: &mut [State])
-where
-    Sum<T>: Monoid<T = T, Lane = T::Real, Wide = f64>,
-{
-    vectorized(
-        #[inline(always)]
-        || {
-            for (row, state) in values.chunks_exact(length).zip(states) {
-                let shift = T::Real::from_f64(run::<Sum<T>>(row).to_f64() / length as f64);
-                let mut sum = [T::Real::ZERO; LANES];
-                let mut squares = [T::Real::ZERO; LANES];
-                let (groups, rest) = row.as_chunks::<LANES>();
-                for group in groups {
-                    for i in 0..LANES {
-                        let d = group[i].load() - shift;
-                        sum[i] += d;
-                        squares[i] += d * d;
-                    }
-                }
-                for (i, x) in rest.iter().enumerate() {
-                    let d = x.load() - shift;
-                    sum[i] += d;
-                    squares[i] += d * d;
-                }
-                let total = |lanes: [T::Real; LANES]| lanes.iter().map(|x| x.to_f64()).sum();
-                *state = shifted(length as f64, shift.to_f64(), total(sum), total(squares));
-            }
-        },
-    )
+struct Rows<'a, T>(&'a [T], usize, &'a mut [State]);
+
+impl<T: StoredFloat> OnLanes for Rows<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        let Rows(values, length, states) = self;
+        let mut buffer = [T::Real::of(0.0); Evaluator::BLOCK];
+        for (row, state) in values.chunks_exact(length).zip(states) {
+            *state = row_state::<<T::Real as Real>::In<A>>(T::reals(row, &mut buffer));
+        }
+    }
 }
 
-fn columns<T: Stored>(rows: &[&[T]], states: &mut [State]) {
-    vectorized(
-        #[inline(always)]
-        || {
-            let count = rows.len() as f64;
-            for (c, states) in states.chunks_mut(LANES).enumerate() {
-                let n = states.len();
-                let mut shift = [T::Real::ZERO; LANES];
-                let mut sum = [T::Real::ZERO; LANES];
-                let mut squares = [T::Real::ZERO; LANES];
-                for row in rows {
-                    for (shift, x) in shift.iter_mut().zip(&row[c * LANES..][..n]) {
-                        *shift += x.load();
-                    }
+#[inline(always)]
+fn row_state<S: Lanes>(row: &[S::Elem]) -> State
+where
+    S::Elem: StoredFloat<Real = S::Elem> + Lanes<Elem = S::Elem>,
+{
+    let count = row.len() as f64;
+    let mean = <S::Elem as Real>::of(run::<Sum, S>(row).to_f64() / count);
+    let shift = S::splat(mean);
+    let mut sums = [Vector::<S>::of(0.0); 2];
+    let mut squares = sums;
+    for at in (0..row.len()).step_by(2 * S::WIDTH) {
+        for i in 0..2 {
+            let at = at + i * S::WIDTH;
+            if at < row.len() {
+                let d = load_or(row, at, shift) - Vector(shift);
+                sums[i] = sums[i] + d;
+                squares[i] = d.mul_add(d, squares[i]);
+            }
+        }
+    }
+    let total = |x: [Vector<S>; 2]| across::<Sum, S>(x[0] + x[1]).to_f64();
+    shifted(count, mean.to_f64(), total(sums), total(squares))
+}
+
+struct Columns<'a, T>(&'a [&'a [T]], &'a mut [State]);
+
+impl<T: StoredFloat> OnLanes for Columns<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        let Columns(rows, states) = self;
+        let count = rows.len() as f64;
+        let zero = <T::Real as Real>::In::<A>::splat(T::Real::of(0.0));
+        let mut buffers = [[T::Real::of(0.0); STRIP]; BATCH];
+        let [mut shifts, mut sums, mut squares] = [[T::Real::of(0.0); STRIP]; 3];
+        for (c, states) in states.chunks_mut(STRIP).enumerate() {
+            let strip = strip(rows, c, states.len(), &mut buffers);
+            for at in (0..states.len()).step_by(<T::Real as Real>::In::<A>::WIDTH) {
+                let mut total = Vector(zero);
+                for row in &strip[..rows.len()] {
+                    total = total + load_or(row, at, zero);
                 }
-                for shift in &mut shift {
-                    *shift = *shift * T::Real::from_f64(1.0 / count);
+                let shift = total * (1.0 / count);
+                let [mut sum, mut square] = [Vector(zero); 2];
+                for row in &strip[..rows.len()] {
+                    let d = load_or(row, at, zero) - shift;
+                    sum = sum + d;
+                    square = d.mul_add(d, square);
                 }
-                for row in rows {
-                    for (i, x) in row[c * LANES..][..n].iter().enumerate() {
-                        let d = x.load() - shift[i];
-                        sum[i] += d;
-                        squares[i] += d * d;
-                    }
-                }
-                for (i, state) in states.iter_mut().enumerate() {
-                    let part = shifted(count, shift[i].to_f64(), sum[i].to_f64(), squares[i].to_f64());
-                    *state = merge(*state, part);
+                // SAFETY: a strip is a multiple of any vector.
+                unsafe {
+                    shift.0.store(shifts.as_mut_ptr().add(at));
+                    sum.0.store(sums.as_mut_ptr().add(at));
+                    square.0.store(squares.as_mut_ptr().add(at));
                 }
             }
-        },
-    )
+            for (i, state) in states.iter_mut().enumerate() {
+                let part = shifted(count, shifts[i].to_f64(), sums[i].to_f64(), squares[i].to_f64());
+                *state = merge(*state, part);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::reference::{self, Data, assert_close, on_all_threads, tolerance};
+
+    fn run_on(axes: &[usize], x: &Data) -> (Vec<f64>, Vec<f64>) {
+        let shape = Shape::new(x.shape());
+        let kept: Vec<usize> =
+            shape.iter().enumerate().map(|(i, &s)| if axes.contains(&i) { 1 } else { s }).collect();
+        let done = on_all_threads(|| {
+            let (mut mean, mut variance) = (Data::zeros(x.dtype, &kept), Data::zeros(x.dtype, &kept));
+            let map = Fused::identity(x.dtype);
+            moments(Axes::new(axes), &map, &shape, &[x.view()], &mean.out(), &variance.out()).unwrap();
+            vec![mean, variance]
+        });
+        (done[0].list(), done[1].list())
+    }
+
+    fn check(axes: &[usize], x: &Data, tolerance: f64) {
+        let (mean, variance) = run_on(axes, x);
+        let want = reference::moments(Axes::new(axes), x.shape(), &x.list());
+        let what = (axes, &x.layout, x.dtype);
+        assert_close(&mean, &want.0, tolerance, &what);
+        assert_close(&variance, &want.1, tolerance, &what);
+    }
+
+    #[test]
+    fn all_patterns_and_layouts() {
+        let patterns: &[(&[usize], &[&[usize]])] = &[
+            (&[], &[&[]]),
+            (&[1], &[&[0]]),
+            (&[70_003], &[&[0]]),
+            (&[300, 10], &[&[0], &[1], &[0, 1], &[]]),
+            (&[50, 1500], &[&[0], &[1]]),
+            (&[9, 9000], &[&[0], &[1]]),
+            (&[6, 5, 4, 3], &[&[0, 2, 3], &[0, 2], &[1, 3]]),
+            (&[4, 3, 17, 16], &[&[0, 2, 3], &[1]]),
+        ];
+        for &(shape, patterns) in patterns {
+            for x in Data::views(DType::F32, shape, 5) {
+                for &axes in patterns {
+                    check(axes, &x, 2e-6);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_dtypes() {
+        for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+            for axes in [&[0][..], &[1], &[0, 1, 2]] {
+                check(axes, &Data::mixed(dtype, &[37, 3, 70], 6), 2.0 * tolerance(dtype));
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_mean_does_not_hide_the_variance() {
+        for shape in [[1, 100_000], [100_000, 1], [300, 400], [3, 3000]] {
+            // The twelve-fold sum of uniforms minus 6 is nearly normal.
+            let x = Data::new(DType::F32, &shape, |i| {
+                1e4 - 6.0
+                    + (0..12).map(|k| (reference::mixed(DType::F64, i as u64, k) + 3.0) / 6.0).sum::<f64>()
+            });
+            for axes in [&[0][..], &[1], &[0, 1]] {
+                let (_, variance) = run_on(axes, &x);
+                let want = reference::moments(Axes::new(axes), &shape, &x.list()).1;
+                assert_close(&variance, &want, 2e-5, &(shape, axes));
+            }
+        }
+        let outlier = Data::new(DType::F32, &[4000, 3], |i| if i < 3 { 1e5 } else { (i % 7) as f64 });
+        check(&[0], &outlier, 1e-6);
+    }
+
+    #[test]
+    fn nothing_has_no_mean() {
+        let (mean, variance) = run_on(&[1], &Data::zeros(DType::F32, &[2, 0]));
+        assert!(mean.len() == 2 && mean.iter().chain(&variance).all(|x| x.is_nan()));
+        assert!(run_on(&[0], &Data::zeros(DType::F32, &[2, 0])).0.is_empty());
+    }
+
+    #[test]
+    fn infinity_is_the_mean_and_nan_the_variance() {
+        for (shape, axes) in [([3000, 2], [0]), ([2, 3000], [1])] {
+            let (mean, variance) = run_on(
+                &axes,
+                &Data::new(DType::F32, &shape, |i| if i == 4321 { f64::INFINITY } else { 1.0 }),
+            );
+            let with: Vec<bool> = mean.iter().map(|x| x.is_infinite()).collect();
+            assert_eq!(with, [false, true]);
+            assert_eq!((mean[0], variance[0]), (1.0, 0.0));
+            assert!(variance[1].is_nan());
+        }
+    }
 }
