@@ -152,11 +152,16 @@ impl Elementary for f32 {
         Vector::select(x.eq(Vector::of(0.0)), x, y)
     }
 
-    /// `t / (t + 2)` with `t = exp(2 |x|) − 1`.
+    /// `x + x³ P(x²)` near zero, `1 − 2 / (exp(2 |x|) + 1)` elsewhere.
     #[inline(always)]
     fn tanh<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
-        let t = expm1_parts((x.abs() * 2.0).at_most(20.0));
-        (t / (t + 2.0)).with_sign(x)
+        let size = x.abs();
+        let z = x * x;
+        let p = polynomial!(z; -0.333332811893, 0.133314204669, -0.053737803815, 0.020632562229, -0.00569739928476);
+        let near = (size * z).mul_add(p, size);
+        let (n, t) = exp_parts((size * 2.0).at_most(20.0));
+        let far = 1.0 - 2.0 / ((t + 1.0).scale(n) + 1.0);
+        Vector::select(size.lt(Vector::of(0.625)), near, far).with_sign(x)
     }
 
     /// `x + x P(x²)` near zero, `1 − exp(Q(|x|))` elsewhere.
