@@ -1,0 +1,158 @@
+//! Where the largest or smallest element along an axis is. Elements are compared by their keys
+//! (`stored`), unsigned integers in which NaN is the largest in either direction, so that the first
+//! greatest key is the answer.
+
+use super::pointwise::Evaluator;
+use super::stored::Stored;
+use super::view::{Out, View};
+use super::work::{GRAIN, Shared, Temp, try_parallel, vectorized};
+use crate::core::Result;
+use crate::ir::kernel::Fused;
+use crate::{bail, for_dtype};
+
+/// The int64 index along `axis` of the first largest (or smallest) element, or of the first NaN.
+pub fn arg_reduce(largest: bool, axis: usize, x: &View, out: &Out) -> Result<()> {
+    let shape = &x.layout.shape;
+    if out.shape.count() == 0 {
+        return Ok(());
+    }
+    if shape[axis] == 0 {
+        bail!(Shape, "{}: axis {axis} of shape {shape} is empty", if largest { "argmax" } else { "argmin" });
+    }
+    let identity = Fused::identity(x.dtype);
+    let inputs = [*x];
+    let map = &Evaluator::new(&identity, &inputs, shape)?;
+    let outer = shape[..axis].iter().product();
+    let inner = shape[axis + 1..].iter().product();
+    let line = Line { map, outer, length: shape[axis], inner, out: Shared::new(out.ptr.cast()) };
+    for_dtype!(x.dtype, T => match (largest, inner) {
+        (true, 1) => line.along::<T>(T::key),
+        (false, 1) => line.along::<T>(T::reverse_key),
+        (true, _) => line.across::<T>(T::key),
+        (false, _) => line.across::<T>(T::reverse_key),
+    })
+}
+
+const BLOCK: usize = Evaluator::BLOCK;
+
+struct Line<'a, 'm> {
+    map: &'a Evaluator<'m>,
+    outer: usize,
+    length: usize,
+    inner: usize,
+    out: Shared<i64>,
+}
+
+impl Line<'_, '_> {
+    /// Lines whose elements are neighbours: the greatest key of each block, then its place in the first
+    /// block that has it.
+    fn along<T: Stored>(&self, key: impl Fn(T) -> T::Key + Copy + Sync) -> Result<()> {
+        let Line { map, outer, length, out, .. } = *self;
+        let together = (BLOCK / length).max(1);
+        let each = (GRAIN / length).max(1).next_multiple_of(together);
+        try_parallel(outer.div_ceil(each), |chunk| {
+            let mut scratch = map.scratch()?;
+            let (first, end) = (chunk * each, outer.min((chunk + 1) * each));
+            for line in (first..end).step_by(together) {
+                let mut values = |start: usize, n: usize| {
+                    // SAFETY: `values` gives n values of the operand's type.
+                    unsafe { std::slice::from_raw_parts(map.values(&mut scratch, start, n).cast::<T>(), n) }
+                };
+                if length <= BLOCK {
+                    let n = together.min(end - line);
+                    let x = values(line * length, n * length);
+                    // SAFETY: lines belong to one chunk.
+                    let to = unsafe { out.slice(line, n) };
+                    vectorized(
+                        #[inline(always)]
+                        || {
+                            for (x, to) in x.chunks_exact(length).zip(to) {
+                                *to = place(x, greatest(x, key), key) as i64;
+                            }
+                        },
+                    );
+                    continue;
+                }
+                let block = |at: usize| (line * length + at, BLOCK.min(length - at));
+                let (mut best, mut where_best) = (T::Key::default(), 0);
+                for at in (0..length).step_by(BLOCK) {
+                    let (start, n) = block(at);
+                    let x = values(start, n);
+                    let here = vectorized(
+                        #[inline(always)]
+                        || greatest(x, key),
+                    );
+                    if here > best {
+                        (best, where_best) = (here, at);
+                    }
+                }
+                let (start, n) = block(where_best);
+                // SAFETY: lines belong to one chunk.
+                unsafe { *out.at(line) = (where_best + place(values(start, n), best, key)) as i64 };
+            }
+            Ok(())
+        })
+    }
+
+    /// Lines side by side: a row of best keys and their places meets row after row.
+    fn across<T: Stored>(&self, key: impl Fn(T) -> T::Key + Copy + Sync) -> Result<()> {
+        let Line { map, outer, length, inner, out } = *self;
+        let width = inner.min(BLOCK);
+        let tiles = inner.div_ceil(width);
+        let tasks = outer * tiles;
+        let each = (GRAIN / (length * width)).max(1);
+        // Narrow rows come several at a time.
+        let rows = if tiles == 1 { BLOCK / width } else { 1 };
+        try_parallel(tasks.div_ceil(each), |chunk| {
+            let mut scratch = map.scratch()?;
+            let mut best = Temp::filled(width, T::Key::default())?;
+            for task in chunk * each..tasks.min((chunk + 1) * each) {
+                let (first, column) = (task / tiles, task % tiles * width);
+                let n = width.min(inner - column);
+                // SAFETY: tiles belong to one chunk.
+                let places = unsafe { out.slice(first * inner + column, n) };
+                places.fill(0);
+                best.fill(T::Key::default());
+                for row in (0..length).step_by(rows) {
+                    let count = rows.min(length - row) * n;
+                    let start = (first * length + row) * inner + column;
+                    // SAFETY: as above.
+                    let x = unsafe {
+                        std::slice::from_raw_parts(map.values(&mut scratch, start, count).cast::<T>(), count)
+                    };
+                    vectorized(
+                        #[inline(always)]
+                        || {
+                            for (i, x) in x.chunks_exact(n).enumerate() {
+                                let row = (row + i) as i64;
+                                for ((best, place), &x) in best.iter_mut().zip(&mut *places).zip(x) {
+                                    let key = key(x);
+                                    *place = if key > *best { row } else { *place };
+                                    *best = key.max(*best);
+                                }
+                            }
+                        },
+                    );
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+#[inline(always)]
+fn greatest<T: Stored>(x: &[T], key: impl Fn(T) -> T::Key) -> T::Key {
+    x.iter().fold(T::Key::default(), |best, &x| best.max(key(x)))
+}
+
+/// Where the first element with key `best` is.
+#[inline(always)]
+fn place<T: Stored>(x: &[T], best: T::Key, key: impl Fn(T) -> T::Key) -> usize {
+    // Group by group without leaving early, so that it vectorises, and then within the group.
+    const GROUP: usize = 32;
+    let (groups, rest) = x.as_chunks::<GROUP>();
+    let has = |group: &[T]| group.iter().fold(false, |any, &x| any | (key(x) == best));
+    let group = groups.iter().position(|group| has(group)).unwrap_or(groups.len());
+    let group = (group * GROUP, groups.get(group).map_or(rest, |group| &group[..]));
+    group.0 + group.1.iter().position(|&x| key(x) == best).unwrap_or(0)
+}

@@ -1,0 +1,231 @@
+//! Moving elements between strided places: copies of views, transposes, windows written. The kernels of
+//! `index` are made of these loops; nothing here looks at a value.
+
+use super::threads::parallel;
+use super::view::{Out, View};
+use super::work::{GRAIN, Shared, vectorized};
+use crate::core::{DType, Result};
+use crate::for_width;
+use smallvec::SmallVec;
+
+/// The elements of a view in row-major order.
+pub fn copy(from: &View, out: &Out) -> Result<()> {
+    let strides = out.shape.strides();
+    // SAFETY: both cover the shape, and a fresh result overlaps nothing.
+    unsafe {
+        transfer(from.dtype, &from.layout.shape, from.first(), &from.layout.strides, out.ptr, &strides)
+    };
+    Ok(())
+}
+
+/// Copies the elements of `shape`, one by one from their place by `from_strides` to their place by
+/// `to_strides`. Which goes first is left open.
+///
+/// # Safety
+/// All places must be in memory of the dtype; no place of `to` may be met twice or be one of `from`.
+pub unsafe fn transfer(
+    dtype: DType,
+    shape: &[usize],
+    from: *const u8,
+    from_strides: &[isize],
+    to: *mut u8,
+    to_strides: &[isize],
+) {
+    for_width!(dtype, T => {
+        let walk = Walk::new(shape, from_strides, to_strides);
+        let transpose = walk.transposes();
+        walk.planes(from.cast::<T>(), to.cast::<T>(), |plane| {
+            // SAFETY: planes are parts of what the caller vouches for.
+            unsafe { if transpose { plane.transpose() } else { plane.copy() } }
+        });
+    });
+}
+
+/// Two strided walks over one shape, with axes merged and in the order that suits the places written.
+pub struct Walk {
+    /// Size, stride of the source, stride of the destination; at least two, slowest first. The last
+    /// two are the planes that loops work on.
+    axes: SmallVec<[(usize, isize, isize); 6]>,
+}
+
+/// `rows` lines of `columns` elements; strides are (row, column).
+pub struct Plane<T> {
+    rows: usize,
+    columns: usize,
+    from: *const T,
+    from_strides: (isize, isize),
+    to: *mut T,
+    to_strides: (isize, isize),
+}
+
+impl Walk {
+    pub fn new(shape: &[usize], from: &[isize], to: &[isize]) -> Walk {
+        let mut axes: SmallVec<[(usize, isize, isize); 6]> =
+            (0..shape.len()).map(|i| (shape[i], from[i], to[i])).filter(|a| a.0 != 1).collect();
+        axes.sort_by_key(|a| std::cmp::Reverse(a.2.unsigned_abs()));
+        let mut merged: SmallVec<[(usize, isize, isize); 6]> = SmallVec::new();
+        for (size, from, to) in axes {
+            match merged.last_mut() {
+                Some(last) if last.1 == from * size as isize && last.2 == to * size as isize => {
+                    *last = (last.0 * size, from, to)
+                }
+                _ => merged.push((size, from, to)),
+            }
+        }
+        while merged.len() < 2 {
+            merged.insert(0, (1, 0, 0));
+        }
+        let mut walk = Walk { axes: merged };
+        // The axis along which the source is dense becomes the rows, if it is not the columns already.
+        let last = walk.axes.len() - 1;
+        let dense =
+            (0..=last).filter(|&i| walk.axes[i].1 != 0).min_by_key(|&i| walk.axes[i].1.unsigned_abs());
+        if let Some(dense) = dense.filter(|&i| i < last && walk.axes[last].1 != 0) {
+            let axis = walk.axes.remove(dense);
+            walk.axes.insert(last - 1, axis);
+        }
+        walk
+    }
+
+    /// Whether planes are read along rows and written along columns.
+    fn transposes(&self) -> bool {
+        let [rows, columns] = [self.axes[self.axes.len() - 2], self.axes[self.axes.len() - 1]];
+        rows.1.unsigned_abs() < columns.1.unsigned_abs() && rows.1 != 0 && rows.0 >= SIDE && columns.0 >= SIDE
+    }
+
+    /// Calls `f` for planes that together are the shape, on all threads.
+    pub fn planes<T: Send + Sync>(&self, from: *const T, to: *mut T, f: impl Fn(Plane<T>) + Sync) {
+        let (outer, plane) = self.axes.split_at(self.axes.len() - 2);
+        let (rows, columns) = (plane[0], plane[1]);
+        let outer_count: usize = outer.iter().map(|a| a.0).product();
+        if outer_count * rows.0 * columns.0 == 0 {
+            return;
+        }
+        let width = columns.0.min(GRAIN);
+        let height = (GRAIN / width).next_multiple_of(SIDE).min(rows.0);
+        let (wide, high) = (columns.0.div_ceil(width), rows.0.div_ceil(height));
+        let tasks = outer_count * high * wide;
+        let each = (GRAIN / (width * height)).max(1);
+        let (from, to) = (Shared::new(from.cast_mut()), Shared::new(to));
+        parallel(tasks.div_ceil(each), |chunk| {
+            for task in chunk * each..tasks.min((chunk + 1) * each) {
+                let (column, row) = (task % wide * width, task / wide % high * height);
+                let mut rest = task / wide / high;
+                let mut places = (
+                    row as isize * rows.1 + column as isize * columns.1,
+                    row as isize * rows.2 + column as isize * columns.2,
+                );
+                for &(size, from, to) in outer.iter().rev() {
+                    let index = (rest % size) as isize;
+                    rest /= size;
+                    places = (places.0 + index * from, places.1 + index * to);
+                }
+                f(Plane {
+                    rows: height.min(rows.0 - row),
+                    columns: width.min(columns.0 - column),
+                    from: from.at(0).wrapping_offset(places.0),
+                    from_strides: (rows.1, columns.1),
+                    to: to.at(0).wrapping_offset(places.1),
+                    to_strides: (rows.2, columns.2),
+                });
+            }
+        });
+    }
+}
+
+/// Side of the squares that are transposed in registers or the first level cache.
+const SIDE: usize = 8;
+
+impl<T: Copy> Plane<T> {
+    /// Calls `f(destination, source)` for each element, in order along a line.
+    ///
+    /// # Safety
+    /// The plane must lie in memory, and its destination belong to this thread.
+    #[inline(always)]
+    pub unsafe fn each(&self, f: impl Fn(&mut T, T)) {
+        for row in 0..self.rows as isize {
+            let from = self.from.wrapping_offset(row * self.from_strides.0);
+            let to = self.to.wrapping_offset(row * self.to_strides.0);
+            let (step_from, step_to) = (self.from_strides.1, self.to_strides.1);
+            // SAFETY: what the caller promises. Unit strides have a loop that vectorises.
+            unsafe {
+                if step_from == 1 && step_to == 1 {
+                    for i in 0..self.columns {
+                        f(&mut *to.add(i), *from.add(i));
+                    }
+                } else {
+                    for i in 0..self.columns as isize {
+                        f(&mut *to.offset(i * step_to), *from.offset(i * step_from));
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `each`.
+    unsafe fn copy(&self) {
+        if self.from_strides.1 == 1 && self.to_strides.1 == 1 {
+            for row in 0..self.rows as isize {
+                let from = self.from.wrapping_offset(row * self.from_strides.0);
+                let to = self.to.wrapping_offset(row * self.to_strides.0);
+                // SAFETY: what the caller promises.
+                unsafe { std::ptr::copy_nonoverlapping(from, to, self.columns) };
+            }
+            return;
+        }
+        vectorized(
+            #[inline(always)]
+            // SAFETY: what the caller promises.
+            || unsafe { self.each(|to, from| *to = from) },
+        );
+    }
+
+    /// Copies square by square, so that both the lines read and the lines written stay in cache while
+    /// their neighbours are needed.
+    ///
+    /// # Safety
+    /// As for `each`.
+    unsafe fn transpose(&self) {
+        vectorized(
+            #[inline(always)]
+            || {
+                for column in (0..self.columns).step_by(SIDE) {
+                    for row in (0..self.rows).step_by(SIDE) {
+                        let (rows, columns) = (SIDE.min(self.rows - row), SIDE.min(self.columns - column));
+                        let place = |s: (isize, isize)| row as isize * s.0 + column as isize * s.1;
+                        let from = self.from.wrapping_offset(place(self.from_strides));
+                        let to = self.to.wrapping_offset(place(self.to_strides));
+                        // SAFETY: what the caller promises.
+                        unsafe {
+                            if (rows, columns) == (SIDE, SIDE)
+                                && self.from_strides.0 == 1
+                                && self.to_strides.1 == 1
+                            {
+                                square(from, self.from_strides.1, to, self.to_strides.0);
+                            } else {
+                                let part = Plane { rows, columns, from, to, ..*self };
+                                part.each(|to, from| *to = from);
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// `to[i][j] = from[j][i]`, the strides being those of the first index.
+///
+/// # Safety
+/// Both squares must lie in memory and not overlap.
+#[inline(always)]
+unsafe fn square<T: Copy>(from: *const T, from_stride: isize, to: *mut T, to_stride: isize) {
+    // SAFETY: what the caller promises.
+    unsafe {
+        let lines: [[T; SIDE]; SIDE] = std::array::from_fn(|j| *from.offset(j as isize * from_stride).cast());
+        for i in 0..SIDE {
+            *to.offset(i as isize * to_stride).cast() = lines.map(|line| line[i]);
+        }
+    }
+}
