@@ -169,9 +169,6 @@ class Context:
         """The tensors that were kept."""
         return self._saved
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"the context has no {name!r}; set it in forward")
 

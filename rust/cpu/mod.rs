@@ -1,6 +1,7 @@
 //! The CPU backend: how each kernel runs here. Dispatch over instruction sets, threads, memory, and one
 //! file or folder a kernel. It knows neither the graph nor Python.
 
+mod arg;
 mod combine;
 pub mod conv;
 mod copy;
@@ -14,8 +15,16 @@ pub mod matmul;
 pub mod memory;
 mod moments;
 pub mod pointwise;
+mod pool;
+mod pools;
 mod product;
+mod random;
 mod reduce;
+#[cfg(test)]
+mod reference;
+mod scan;
+mod softmax;
+mod sort;
 mod stored;
 pub mod threads;
 pub mod view;
@@ -24,7 +33,7 @@ mod work;
 pub use memory::Memory;
 pub use view::{Out, View};
 
-use crate::core::{Error, Result};
+use crate::core::Result;
 use crate::ir::Kernel;
 
 /// Runs one kernel. Outputs are row-major and as large as their shapes say; the first may be the very
@@ -43,8 +52,23 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         Kernel::Moments { axes, map } => {
             moments::moments(*axes, map, &inputs[0].layout.shape, inputs, out, &outputs[1])
         }
+        Kernel::ArgReduce { largest, axis } => arg::arg_reduce(*largest, *axis, &inputs[0], out),
+        Kernel::Scan { op, axis } => scan::scan(*op, *axis, &inputs[0], out),
+        Kernel::Softmax { log, map } => softmax::softmax(*log, map, &inputs[0].layout.shape, inputs, out),
+        Kernel::Sort { descending } => sort::sort(*descending, &inputs[0], out, &outputs[1]),
+        Kernel::SearchSorted { right } => sort::search_sorted(*right, &inputs[0], &inputs[1], out),
+        Kernel::Random { distribution, key, offset } => random::random(*distribution, *key, *offset, out),
         Kernel::Matmul { epilogue } => product::matmul(inputs, epilogue.as_ref(), out),
         Kernel::Conv { conv, epilogue } => product::conv(*conv, inputs, epilogue.as_ref(), out),
+        Kernel::ConvInput { conv } => product::conv_input(*conv, &inputs[0], &inputs[1], out),
+        Kernel::ConvWeight { conv } => product::conv_weight(*conv, &inputs[0], &inputs[1], out),
+        Kernel::MaxPool { pool } => pools::max(pool, &inputs[0], out, &outputs[1]),
+        Kernel::MaxPoolInput => pools::max_input(&inputs[0], &inputs[1], out),
+        Kernel::AvgPool { pool } => pools::avg(pool, &inputs[0], out),
+        Kernel::AvgPoolInput { pool } => pools::avg_input(pool, &inputs[0], out),
+        Kernel::AdaptiveAvgPool => pools::adaptive_avg(&inputs[0], out),
+        Kernel::AdaptiveAvgPoolInput => pools::adaptive_avg_input(&inputs[0], out),
+        Kernel::AdaptiveMaxPool => pools::adaptive_max(&inputs[0], out, &outputs[1]),
         Kernel::Take { axis } => index::take(*axis, &inputs[0], &inputs[1], out),
         Kernel::TakeInput { axis } => index::take_input(*axis, &inputs[0], &inputs[1], out),
         Kernel::Gather { axis } => index::gather(*axis, &inputs[0], &inputs[1], out),
@@ -53,6 +77,5 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         }
         Kernel::Assign { window, mode } => index::assign(window, *mode, &inputs[0], &inputs[1], out),
         Kernel::Concat { axis } => index::concat(*axis, inputs, out),
-        other => Err(Error::Device(format!("{}: not on the CPU yet", other.name()))),
     }
 }

@@ -60,6 +60,20 @@ pub fn conv(conv: Conv2d, inputs: &[View], epilogue: Option<&Fused>, out: &Out) 
     })
 }
 
+/// dy (N, K, H', W') and w to the gradient of the input, whose shape is the output's.
+pub fn conv_input(conv: Conv2d, dy: &View, w: &View, out: &Out) -> Result<()> {
+    let dims = Dims::new(conv, out.shape, &w.layout.shape)?;
+    // SAFETY: as for `conv`.
+    unsafe { conv::backward_input(out.dtype, &dims, dy.first(), w.first(), out.ptr) }
+}
+
+/// x and dy to the gradient of the weight, whose shape is the output's.
+pub fn conv_weight(conv: Conv2d, x: &View, dy: &View, out: &Out) -> Result<()> {
+    let dims = Dims::new(conv, &x.layout.shape, out.shape)?;
+    // SAFETY: as for `conv`.
+    unsafe { conv::backward_weight(out.dtype, &dims, x.first(), dy.first(), out.ptr) }
+}
+
 /// Runs a product into `out`, or, where the epilogue changes the size of elements, into memory of its
 /// own, and the epilogue behind it.
 fn with_epilogue(

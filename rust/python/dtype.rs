@@ -90,8 +90,73 @@ pub fn extract(value: &Bound<'_, PyAny>) -> PyResult<DType> {
     })
 }
 
+/// The limits of a floating-point dtype.
+#[pyclass(module = "oxon", frozen, get_all)]
+#[allow(non_camel_case_types, reason = "the array API's name")]
+struct finfo {
+    bits: usize,
+    eps: f64,
+    max: f64,
+    min: f64,
+    smallest_normal: f64,
+    tiny: f64,
+    dtype: Py<PyDType>,
+}
+
+#[pymethods]
+impl finfo {
+    #[new]
+    fn __new__(py: Python<'_>, dtype: &Bound<'_, PyAny>) -> PyResult<finfo> {
+        let dtype = of_tensor_or_dtype(dtype)?;
+        let (eps, max, normal) = match dtype {
+            DType::F16 => (half::f16::EPSILON.to_f64(), half::f16::MAX.to_f64(), half::f16::MIN_POSITIVE.to_f64()),
+            DType::BF16 => (half::bf16::EPSILON.to_f64(), half::bf16::MAX.to_f64(), half::bf16::MIN_POSITIVE.to_f64()),
+            DType::F32 => (f32::EPSILON as f64, f32::MAX as f64, f32::MIN_POSITIVE as f64),
+            DType::F64 => (f64::EPSILON, f64::MAX, f64::MIN_POSITIVE),
+            other => return Err(PyTypeError::new_err(format!("finfo: {other} is no floating-point dtype"))),
+        };
+        let dtype_object = object(py, dtype);
+        let bits = 8 * dtype.size();
+        Ok(finfo { bits, eps, max, min: -max, smallest_normal: normal, tiny: normal, dtype: dtype_object })
+    }
+}
+
+/// The limits of an integer dtype.
+#[pyclass(module = "oxon", frozen, get_all)]
+#[allow(non_camel_case_types, reason = "the array API's name")]
+struct iinfo {
+    bits: usize,
+    max: i128,
+    min: i128,
+    dtype: Py<PyDType>,
+}
+
+#[pymethods]
+impl iinfo {
+    #[new]
+    fn __new__(py: Python<'_>, dtype: &Bound<'_, PyAny>) -> PyResult<iinfo> {
+        let dtype = of_tensor_or_dtype(dtype)?;
+        if !dtype.is_int() {
+            return Err(PyTypeError::new_err(format!("iinfo: {dtype} is no integer dtype")));
+        }
+        let bits = 8 * dtype.size();
+        let signed = dtype.kind() == crate::core::dtype::Kind::Signed;
+        let (min, max) = if signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+        Ok(iinfo { bits, max, min, dtype: object(py, dtype) })
+    }
+}
+
+fn of_tensor_or_dtype(value: &Bound<'_, PyAny>) -> PyResult<DType> {
+    match value.cast::<super::tensor::PyTensor>() {
+        Ok(t) => Ok(t.get().get().dtype()),
+        Err(_) => extract(value),
+    }
+}
+
 pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = m.py();
+    m.add_class::<finfo>()?;
+    m.add_class::<iinfo>()?;
     for &dtype in DType::ALL {
         m.add(dtype.name(), object(py, dtype))?;
     }

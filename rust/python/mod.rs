@@ -7,12 +7,16 @@ mod create;
 mod dlpack;
 mod dtype;
 mod errors;
-mod functions;
+mod files;
 mod grad;
 mod index;
+mod layers;
+mod losses;
 mod methods;
 mod numpy;
+mod random;
 mod runtime;
+mod select;
 #[allow(unsafe_op_in_unsafe_fn, reason = "what pyo3 makes of methods in macros")]
 mod table;
 #[allow(unsafe_op_in_unsafe_fn, reason = "what pyo3 makes of methods in macros")]
@@ -40,7 +44,11 @@ mod _core {
         table::init(m)?;
         create::init(m)?;
         convert::init(m)?;
-        functions::init(m)?;
+        layers::init(m)?;
+        losses::init(m)?;
+        random::init(m)?;
+        select::init(m)?;
+        files::init(m)?;
         grad::init(m)
     }
 }
