@@ -57,8 +57,8 @@ impl fmt::Display for Adapter {
 
 impl Adapter {
     pub(super) fn of(adapter: &wgpu::Adapter) -> Adapter {
-        let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
-        Adapter {
+        let (info, limits) = (adapter.get_info(), adapter.limits());
+        let mut found = Adapter {
             vendor: vendor(info.vendor).map_or_else(|| format!("{:#06x}", info.vendor), str::to_string),
             backend: match info.backend {
                 wgpu::Backend::Vulkan => "vulkan",
@@ -77,10 +77,19 @@ impl Adapter {
             name: info.name,
             max_buffer: limits.max_buffer_size,
             max_binding: limits.max_storage_buffer_binding_size,
-            float16: features.contains(wgpu::Features::SHADER_F16),
-            int64: features.contains(wgpu::Features::SHADER_INT64),
-            subgroups: features.contains(wgpu::Features::SUBGROUP),
-        }
+            float16: false,
+            int64: false,
+            subgroups: false,
+        };
+        found.set_features(adapter.features());
+        found
+    }
+
+    /// Takes over which optional features there are.
+    pub(super) fn set_features(&mut self, features: wgpu::Features) {
+        self.float16 = features.contains(wgpu::Features::SHADER_F16);
+        self.int64 = features.contains(wgpu::Features::SHADER_INT64);
+        self.subgroups = features.contains(wgpu::Features::SUBGROUP);
     }
 
     /// Why this adapter is not used, if it is not. `wanted` is a part of a name, from the user.
@@ -92,7 +101,9 @@ impl Adapter {
                 Some(format!("it computes on the CPU; name it in {ADAPTER_VARIABLE} to use it"))
             }
             // Windows shows one card through two interfaces.
-            _ if self.backend == "dx12" && all.iter().any(|a| a.name == self.name && a.backend == "vulkan") => {
+            _ if self.backend == "dx12"
+                && all.iter().any(|a| a.name == self.name && a.backend == "vulkan") =>
+            {
                 Some("the same card is used through vulkan".into())
             }
             _ => None,
@@ -103,7 +114,8 @@ impl Adapter {
 /// The usable adapters as indices into `all`, the preferred one first; `gpu:1` is the second of them.
 /// When there is none, the error lists what was found and why each was rejected.
 pub(super) fn usable(all: &[Adapter], wanted: Option<&str>) -> Result<Vec<usize>> {
-    let mut usable: Vec<usize> = (0..all.len()).filter(|&i| all[i].rejection(all, wanted).is_none()).collect();
+    let mut usable: Vec<usize> =
+        (0..all.len()).filter(|&i| all[i].rejection(all, wanted).is_none()).collect();
     usable.sort_by_key(|&i| all[i].kind);
     if !usable.is_empty() {
         return Ok(usable);

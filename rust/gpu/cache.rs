@@ -31,13 +31,6 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
         self.young.insert(key, value);
     }
 
-    pub fn get_or_insert(&mut self, key: K, make: impl FnOnce() -> V) -> &V {
-        if self.get(&key).is_none() {
-            self.insert(key.clone(), make());
-        }
-        &self.young[&key]
-    }
-
     pub fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
@@ -62,8 +55,6 @@ mod tests {
             assert!(cache.len() <= 8);
         }
         assert_eq!(cache.get(&1), None);
-        assert_eq!(*cache.get_or_insert(1, || 7), 7);
-        assert_eq!(*cache.get_or_insert(1, || 8), 7);
         cache.clear();
         assert_eq!(cache.get(&0), None);
     }

@@ -3,10 +3,10 @@
 
 use super::adapter::{self, ADAPTER_VARIABLE, Adapter};
 use super::pipeline::{Parameters, Pipelines};
-use super::pool::{Buffer, Pool, Raw, Usage, class};
+use super::pool::{Buffer, GRAIN, Pool, Raw, Usage, class};
 use super::queue::Queue;
 use crate::bail;
-use crate::core::{Error, Result};
+use crate::core::Result;
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,7 +47,6 @@ pub(super) struct Shared {
     pub queue: wgpu::Queue,
     pub adapter: Adapter,
     pub limits: wgpu::Limits,
-    pub features: wgpu::Features,
     /// Bytes of parameters that go with a command; 0 where only the uniform arena serves.
     pub immediates: u32,
     pub pipelines: Pipelines,
@@ -147,25 +146,33 @@ fn open(at: usize) -> Result<Device> {
     Ok(device)
 }
 
+/// The place among all adapters of an open device.
+#[cfg(test)]
+pub(super) fn place_of(device: &Device) -> Option<usize> {
+    OPEN.lock().iter().find(|(_, open)| Arc::ptr_eq(&open.0, &device.0)).map(|(at, _)| *at)
+}
+
 impl Device {
     /// Opens an adapter anew, without the named optional features.
     pub(super) fn create(at: usize, without: &str) -> Result<Device> {
         let found = found()?;
-        let (handle, adapter) = (&found.adapters[at], found.described[at].clone());
+        let handle = &found.adapters[at];
+        let mut adapter = found.described[at].clone();
         let mut features = handle.features()
             & (wgpu::Features::IMMEDIATES
                 | wgpu::Features::SHADER_F16
                 | wgpu::Features::SHADER_INT64
                 | wgpu::Features::SUBGROUP);
         for name in without.split(',').filter(|name| !name.is_empty()) {
-            features -= match name.trim() {
+            features.remove(match name.trim() {
                 "immediates" => wgpu::Features::IMMEDIATES,
                 "float16" => wgpu::Features::SHADER_F16,
                 "int64" => wgpu::Features::SHADER_INT64,
                 "subgroups" => wgpu::Features::SUBGROUP,
                 _ => bail!(Device, "{WITHOUT_VARIABLE}: {name:?} is no optional feature"),
-            };
+            });
         }
+        adapter.set_features(features);
         let mut limits = handle.limits();
         if !features.contains(wgpu::Features::IMMEDIATES) {
             limits.max_immediate_size = 0;
@@ -197,7 +204,6 @@ impl Device {
             queue,
             adapter,
             limits,
-            features,
             pipelines,
             recorder,
             pool: Mutex::default(),
@@ -232,12 +238,11 @@ impl Device {
     fn alloc_not_in(&self, bytes: usize, not_in: Option<u64>) -> Result<Buffer> {
         let shared = &self.0;
         shared.check()?;
-        let size = class(bytes);
-        if bytes as u64 > shared.limits.max_buffer_size || size > shared.limits.max_buffer_size.next_multiple_of(256) {
-            let most = shared.limits.max_buffer_size;
+        let most = shared.limits.max_buffer_size / GRAIN * GRAIN;
+        if bytes as u64 > most {
             bail!(Memory, "{}: {bytes} bytes asked for; its largest buffer has {most}", shared.adapter);
         }
-        let size = size.min(shared.limits.max_buffer_size / 4 * 4);
+        let size = class(bytes).min(most);
         let kept = shared.pool.lock().take(size, not_in);
         let raw = match kept {
             Some(raw) => raw,
@@ -247,7 +252,11 @@ impl Device {
                     self.empty_cache()?;
                     let Some(wgpu) = shared.create_buffer(size) else {
                         let used = shared.pool.lock().usage().in_use;
-                        bail!(Memory, "{}: out of memory for {size} bytes; {used} are in use", shared.adapter);
+                        bail!(
+                            Memory,
+                            "{}: out of memory for {size} bytes; {used} are in use",
+                            shared.adapter
+                        );
                     };
                     Raw::new(wgpu)
                 }
@@ -328,7 +337,10 @@ impl Buffer {
         let aligned = [from, at, bytes].iter().all(|n| n % 4 == 0);
         let fits = from + bytes <= self.len() && at + bytes <= to.len();
         if !aligned || !fits || self.raw().id == to.raw().id {
-            bail!(Device, "copy: {bytes} bytes from {from} to {at} of another buffer do not fit or are not aligned");
+            bail!(
+                Device,
+                "copy: {bytes} bytes from {from} to {at} of another buffer do not fit or are not aligned"
+            );
         }
         let shared = self.device().shared();
         shared.check()?;
@@ -352,6 +364,7 @@ impl Shared {
         if forked() {
             found()?;
         }
+        let late = self.faults.late.lock().take();
         if let Some(message) = self.faults.lost.get() {
             bail!(
                 Device,
@@ -359,7 +372,7 @@ impl Shared {
                 self.adapter
             );
         }
-        match self.faults.late.lock().take() {
+        match late {
             Some(message) => bail!(Device, "{} failed: {message}", self.adapter),
             None => Ok(()),
         }
@@ -371,7 +384,12 @@ impl Shared {
         // wgpu panics when the device is lost while it waits.
         match catch_unwind(AssertUnwindSafe(|| self.wgpu.poll(poll))) {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => bail!(Device, "{}: waiting failed: {error}", self.adapter),
+            Ok(Err(error)) => {
+                // A lost device refuses submissions before the callback that tells of it has run.
+                let _ = catch_unwind(AssertUnwindSafe(|| self.wgpu.poll(wgpu::PollType::Poll)));
+                self.check()?;
+                bail!(Device, "{}: waiting failed: {error}", self.adapter)
+            }
             Err(_) => {
                 let _ = self.faults.lost.set("the driver stopped answering".into());
                 self.check()

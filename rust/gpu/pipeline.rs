@@ -78,7 +78,12 @@ impl Pipelines {
     }
 
     /// The pipeline of `key`, compiled from `source` at its first use.
-    pub fn get(&self, shared: &Shared, key: &Key, source: impl FnOnce() -> Result<Source>) -> Result<Arc<Pipeline>> {
+    pub fn get(
+        &self,
+        shared: &Shared,
+        key: &Key,
+        source: impl FnOnce() -> Result<Source>,
+    ) -> Result<Arc<Pipeline>> {
         if let Some(pipeline) = self.made.lock().get(key) {
             return Ok(pipeline.clone());
         }
@@ -91,15 +96,21 @@ impl Pipelines {
         let Source { label, wgsl, bindings, parameters } = source;
         let most = shared.limits.max_storage_buffers_per_shader_stage as usize;
         if *bindings > most {
-            bail!(Device, "{label}: {bindings} operands; {} takes at most {most} in one kernel", shared.adapter);
+            bail!(
+                Device,
+                "{label}: {bindings} operands; {} takes at most {most} in one kernel",
+                shared.adapter
+            );
         }
         let device = &shared.wgpu;
         let uniform = *parameters == Parameters::Uniform;
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let group = self.layouts.lock().entry(*bindings).or_insert_with(|| storage_layout(device, *bindings)).clone();
+        let group =
+            self.layouts.lock().entry(*bindings).or_insert_with(|| storage_layout(device, *bindings)).clone();
+        let groups = [Some(&group), Some(&self.arena_layout)];
         let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(label),
-            bind_group_layouts: if uniform { &[Some(&group), Some(&self.arena_layout)] } else { &[Some(&group)] },
+            bind_group_layouts: &groups[..if uniform { 2 } else { 1 }],
             immediate_size: if uniform { 0 } else { shared.immediates },
         });
         let checks = match cfg!(debug_assertions) {
@@ -125,7 +136,10 @@ impl Pipelines {
             cache: None,
         });
         if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(Error::Device(format!("{label}: the shader does not compile on {}: {error}", shared.adapter)));
+            return Err(Error::Device(format!(
+                "{label}: the shader does not compile on {}: {error}",
+                shared.adapter
+            )));
         }
         Ok(Pipeline { wgpu: pipeline, bindings: group, uniform })
     }

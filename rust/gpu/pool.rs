@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What is kept for reuse never exceeds the larger of this and the most that was ever in use.
 const KEPT_AT_LEAST: u64 = 256 << 20;
 /// Sizes are multiples of this, so that kernels may read and write whole vectors at the end.
-const GRAIN: u64 = 256;
+pub(super) const GRAIN: u64 = 256;
 
 /// Memory on a device. Dropping it returns it to the pool.
 pub struct Buffer {
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(class(0), GRAIN);
         for len in (1..100_000).step_by(37).chain([1 << 20, (1 << 20) + 1, 3_000_000_000]) {
             let size = class(len);
-            assert!(size >= len as u64 && size % GRAIN == 0);
+            assert!(size >= len as u64 && size.is_multiple_of(GRAIN));
             assert!(size <= (len as u64 + GRAIN).max(len as u64 + len as u64 / 8), "{len}: {size}");
             assert_eq!(class(size as usize), size, "a class serves its own size");
         }

@@ -6,7 +6,8 @@ use super::cache::Cache;
 use super::device::Shared;
 use super::pipeline::Pipeline;
 use super::pool::Raw;
-use crate::core::{Error, Result};
+use crate::bail;
+use crate::core::Result;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -63,7 +64,8 @@ impl Queue {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let window = wgpu::BufferBinding { buffer: &arena, offset: 0, size: wgpu::BufferSize::new(ARENA_WINDOW) };
+        let window =
+            wgpu::BufferBinding { buffer: &arena, offset: 0, size: wgpu::BufferSize::new(ARENA_WINDOW) };
         let arena_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("parameters"),
             layout: arena_layout,
@@ -99,7 +101,7 @@ impl Queue {
         let mut place = 0;
         if pipeline.uniform {
             if bytes.len() as u64 > ARENA_WINDOW {
-                return Err(Error::Device("a kernel's parameters exceed the uniform window".into()));
+                bail!(Device, "a kernel's {} bytes of parameters exceed {ARENA_WINDOW}", bytes.len());
             }
             let align = shared.limits.min_uniform_buffer_offset_alignment as usize;
             place = self.arena_bytes.len().next_multiple_of(align);
@@ -113,8 +115,8 @@ impl Queue {
         for binding in bindings {
             binding.raw.batch.store(self.batch, Ordering::Relaxed);
         }
-        let key = bindings.iter().map(|b| (b.raw.id, b.offset, b.size)).collect();
-        let group = self.bind_groups.get_or_insert(key, || {
+        let key: BindGroupKey = bindings.iter().map(|b| (b.raw.id, b.offset, b.size)).collect();
+        if self.bind_groups.get(&key).is_none() {
             let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 8]> = bindings
                 .iter()
                 .zip(0..)
@@ -127,18 +129,24 @@ impl Queue {
                     }),
                 })
                 .collect();
-            shared.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
+            // An invalid group would spoil the whole batch, with what other threads recorded.
+            let scope = shared.wgpu.push_error_scope(wgpu::ErrorFilter::Validation);
+            let group = shared.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: None,
                 layout: &pipeline.bindings,
                 entries: &entries,
-            })
-        });
+            });
+            if let Some(error) = pollster::block_on(scope.pop()) {
+                bail!(Device, "{}: buffers cannot be bound: {error}", shared.adapter);
+            }
+            self.bind_groups.insert(key.clone(), group);
+        }
         let open = self.open.get_or_insert_with(|| Open::new(shared));
         let pass = open.pass.get_or_insert_with(|| {
             open.encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime()
         });
         pass.set_pipeline(&pipeline.wgpu);
-        pass.set_bind_group(0, group, &[]);
+        pass.set_bind_group(0, self.bind_groups.get(&key), &[]);
         if pipeline.uniform {
             pass.set_bind_group(1, &self.arena_group, &[place as u32]);
         } else if !bytes.is_empty() {
@@ -204,6 +212,7 @@ impl Queue {
         self.kernels = 0;
         self.uploaded = 0;
         self.batch += 1;
+        shared.check()?;
         self.in_flight.push_back(index.clone());
         if self.in_flight.len() > BATCHES_IN_FLIGHT {
             let oldest = self.in_flight.pop_front();

@@ -1,0 +1,180 @@
+//! Results that come from no operand: one value everywhere, arithmetic sequences, random numbers.
+
+use super::pipeline::{Key, Parameters, Source};
+use super::pointwise::{self, LANES, Window, grid};
+use super::shaders::{ARANGE, RANDOM, Shader};
+use super::wgsl::{self, Type};
+use super::{Out, View};
+use crate::bail;
+use crate::core::{DType, Layout, Result, Scalar};
+use crate::ir::kernel::{Distribution, Fused};
+use crate::ir::program::{Program, Reg};
+use std::sync::Arc;
+
+/// One value everywhere: a program whose output is its scalar.
+pub(super) fn fill(value: Scalar, out: &Out<'_>) -> Result<()> {
+    let mut program = Program::default();
+    program.scalars.push(out.dtype);
+    program.outputs.push(Reg::Scalar(0));
+    let fused = Fused { program: Arc::new(program), scalars: [value].into_iter().collect() };
+    pointwise::run("fill", &fused, &[], &[*out])
+}
+
+/// `start + i·step`.
+pub(super) fn arange(start: Scalar, step: Scalar, out: &Out<'_>) -> Result<()> {
+    let whole = [start, step].iter().all(|x| !matches!(x, Scalar::Float(_))) && !out.dtype.is_float();
+    wgsl::check("arange", out.dtype, out.buffer.device().adapter())?;
+    if !whole && !out.dtype.is_float() && !wgsl::truncates(out.dtype) {
+        bail!(Device, "arange: fractional steps to {} are not supported on the GPU; use int32", out.dtype);
+    }
+    let words = |x: Scalar| match whole {
+        true => [x.as_i64() as u32, (x.as_i64() >> 32) as u32],
+        false => {
+            let high = x.as_f64() as f32;
+            [high.to_bits(), ((x.as_f64() - high as f64) as f32).to_bits()]
+        }
+    };
+    let ([a, b], [c, d]) = (words(start), words(step));
+    run(&ARANGE, &[out.dtype as u32, u32::from(whole)], [a, b, c, d], out, || {
+        arange_constants(out.dtype, whole)
+    })
+}
+
+fn arange_constants(dtype: DType, whole: bool) -> String {
+    let ty = Type::of(dtype).unwrap_or(Type::F32);
+    let value = ty.name();
+    let word = |field: &str| match ty {
+        Type::I64 => format!("bitcast<i64>(u64(p.{field}.x) | (u64(p.{field}.y) << 32u))"),
+        Type::U64 => format!("(u64(p.{field}.x) | (u64(p.{field}.y) << 32u))"),
+        _ => format!("p.{field}.x"),
+    };
+    let wrapping = match ty {
+        Type::I64 | Type::U64 => format!("{} + {value}(u64(i)) * {}", word("start"), word("step")),
+        _ => format!("{} + i * {}", word("start"), word("step")),
+    };
+    let wrapping = match ty {
+        Type::I64 | Type::U64 => wrapping,
+        Type::Bool => format!("({wrapping}) != 0u"),
+        _ => wgsl::narrow_word(dtype, &wrapping),
+    };
+    let (whole_body, real_body) = match whole {
+        true => (wrapping, format!("{value}(0)")),
+        false => (format!("{value}(0)"), wgsl::from_pair(dtype)),
+    };
+    let store = store_quad(dtype);
+    format!(
+        "alias Value = {value};\nconst WHOLE: bool = {whole};\n\
+         fn whole(i: u32) -> Value {{ return {whole_body}; }}\n\
+         fn real(x: Pair) -> Value {{ return {real_body}; }}\n{store}"
+    )
+}
+
+/// Draws from the stream of `key`, from position `offset` on.
+pub(super) fn random(distribution: Distribution, key: u64, offset: u64, out: &Out<'_>) -> Result<()> {
+    wgsl::check("random", out.dtype, out.buffer.device().adapter())?;
+    let kind = match distribution {
+        Distribution::Uniform if out.dtype.is_float() => Draw::Uniform,
+        Distribution::Normal if out.dtype.is_float() => Draw::Normal,
+        Distribution::Bits if !out.dtype.is_float() && out.dtype.size() <= 4 => Draw::Bits,
+        _ => bail!(
+            Device,
+            "random: {distribution:?} of {} is not yet on the GPU; draw it on the CPU",
+            out.dtype
+        ),
+    };
+    let words = [key as u32, (key >> 32) as u32, offset as u32, (offset >> 32) as u32];
+    run(&RANDOM, &[out.dtype as u32, kind as u32], words, out, || random_constants(out.dtype, kind))
+}
+
+#[derive(Clone, Copy)]
+enum Draw {
+    Bits,
+    Uniform,
+    Normal,
+}
+
+fn random_constants(dtype: DType, kind: Draw) -> String {
+    let value = Type::of(dtype).unwrap_or(Type::F32).name();
+    let single = match kind {
+        Draw::Uniform => "uniform_f32(word)".into(),
+        Draw::Bits if dtype == DType::Bool => "(word & 1u) == 1u".into(),
+        Draw::Bits => wgsl::narrow_word(dtype, "word"),
+        Draw::Normal => format!("{value}(0)"),
+    };
+    let (paired, flag) = match kind {
+        Draw::Normal => ("normal_f32(a, b, odd)".into(), true),
+        _ => (format!("{value}(0)"), false),
+    };
+    let store = store_quad(dtype);
+    format!(
+        "alias Value = {value};\nconst PAIRED: bool = {flag};\n\
+         fn single(word: u32) -> Value {{ return {single}; }}\n\
+         fn paired(a: u32, b: u32, odd: bool) -> Value {{ return {paired}; }}\n{store}"
+    )
+}
+
+/// The output's binding and the function that stores four elements of it.
+fn store_quad(dtype: DType) -> String {
+    let storage = wgsl::storage(dtype, true);
+    let statement = wgsl::store_quad(dtype, "out0", "quad", ["a", "b", "c", "d"].map(String::from));
+    format!(
+        "@group(0) @binding(0) var<storage, read_write> out0: array<{storage}>;\n\
+         fn store_quad(quad: u32, a: Value, b: Value, c: Value, d: Value) {{\n{statement}}}\n"
+    )
+}
+
+/// Dispatches a shader that fills one output; `words` follow the count and the row length.
+fn run(
+    shader: &'static Shader,
+    variant: &[u32],
+    words: [u32; 4],
+    out: &Out<'_>,
+    constants: impl FnOnce() -> String,
+) -> Result<()> {
+    let (shared, count) = (out.buffer.device().shared(), out.shape.count());
+    if count == 0 {
+        return Ok(());
+    }
+    let window = match Window::new(shared, out.buffer, 0, count - 1, out.dtype.size()) {
+        Some(window) if count <= 1 << 31 => window,
+        _ => {
+            bail!(Device, "{}: {} does not fit what {} binds at once", shader.name, out.shape, shared.adapter)
+        }
+    };
+    let groups = grid((count as u64).div_ceil(4 * LANES));
+    let mut all = vec![count as u32, groups[0] * LANES as u32];
+    all.extend(words);
+    let parameters = shared.parameters(all.len());
+    let key = Key::Shader(shader.name, variant.to_vec());
+    let pipeline = shared.pipelines.get(shared, &key, || Ok(shader.source(&constants(), parameters)))?;
+    shared.recorder().dispatch(shared, &pipeline, &[window.binding], &all, groups)
+}
+
+/// All variants of the shaders of this file.
+pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
+    let mut all = vec![];
+    for &dtype in DType::ALL.iter().filter(|&&dtype| dtype != DType::F64) {
+        for whole in [true, false] {
+            let possible = if dtype.is_float() { !whole } else { whole || wgsl::truncates(dtype) };
+            if possible {
+                let source = ARANGE.source(&arange_constants(dtype, whole), parameters);
+                all.push((format!("arange {dtype} {whole}"), source));
+            }
+        }
+        let kinds: &[Draw] = match dtype.is_float() {
+            true => &[Draw::Uniform, Draw::Normal],
+            false if dtype.size() <= 4 => &[Draw::Bits],
+            false => &[],
+        };
+        for &kind in kinds {
+            let source = RANDOM.source(&random_constants(dtype, kind), parameters);
+            all.push((format!("random {dtype} {}", kind as u32), source));
+        }
+    }
+    all
+}
+
+/// A view of everything that an output holds.
+pub(super) fn whole<'a>(out: &Out<'a>, layout: &'a Layout) -> View<'a> {
+    View { buffer: out.buffer, layout, dtype: out.dtype }
+}

@@ -1,0 +1,189 @@
+//! The GPU backend: how kernels run through wgpu, on any vendor's card. [`run`] is the whole of it as the
+//! graph sees it; the rest is memory and devices. It knows neither the graph nor Python.
+//!
+//! `adapter` finds cards, `device` opens them and moves bytes, `pool` keeps memory, `queue` records work in
+//! order, `pipeline` compiles shaders; `wgsl` and `prelude` write them; one file a family of kernels.
+
+mod adapter;
+mod cache;
+mod device;
+mod generate;
+mod matmul;
+mod pipeline;
+mod pointwise;
+mod pool;
+mod prelude;
+mod queue;
+mod shaders;
+#[cfg(test)]
+mod tests;
+mod wgsl;
+
+pub use adapter::{ADAPTER_VARIABLE, Adapter, Kind};
+pub use device::{Device, adapters, after_fork_in_child, default, named, nth};
+pub use pool::{Buffer, Usage};
+pub use shaders::all as all_shaders;
+
+use crate::bail;
+use crate::core::{DType, Layout, Result, Shape};
+use crate::ir::kernel::{Arg, Fused};
+use crate::ir::program::{Program, Reg, Step};
+use crate::ir::{Elementwise, Kernel};
+use std::sync::Arc;
+
+/// An operand: `layout` places its elements, counted from the start of the buffer.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub buffer: &'a Buffer,
+    pub layout: &'a Layout,
+    pub dtype: DType,
+}
+
+/// A result: a row-major buffer for `shape`.
+#[derive(Clone, Copy)]
+pub struct Out<'a> {
+    pub buffer: &'a Buffer,
+    pub shape: &'a Shape,
+    pub dtype: DType,
+}
+
+/// Memory on the default device; what it holds is undefined.
+pub fn alloc(bytes: usize) -> Result<Buffer> {
+    default()?.alloc(bytes)
+}
+
+/// Bytes on the default device.
+pub fn upload(bytes: &[u8]) -> Result<Buffer> {
+    default()?.upload(bytes)
+}
+
+/// All bytes of a buffer, once the kernels that make them have run.
+pub fn download(buffer: &Buffer) -> Result<Vec<u8>> {
+    buffer.download(0..buffer.len())
+}
+
+/// Waits until the default device has done all its work.
+pub fn synchronize() -> Result<()> {
+    default()?.synchronize()
+}
+
+/// Kernels that this backend lacks, by [`Kernel::name`]. The list only shrinks.
+pub const NOT_YET: &[&str] = &[
+    "sum",
+    "prod",
+    "amax",
+    "amin",
+    "any",
+    "all",
+    "logsumexp",
+    "moments",
+    "argmax",
+    "argmin",
+    "cumsum",
+    "cumprod",
+    "cummax",
+    "cummin",
+    "softmax",
+    "log_softmax",
+    "sort",
+    "searchsorted",
+    "conv",
+    "conv_input",
+    "conv_weight",
+    "max_pool",
+    "max_pool_input",
+    "avg_pool",
+    "avg_pool_input",
+    "adaptive_avg_pool",
+    "adaptive_avg_pool_input",
+    "adaptive_max_pool",
+    "take",
+    "take_input",
+    "gather",
+    "scatter",
+    "assign",
+    "concat",
+];
+
+/// Records one kernel. Outputs are row-major and as large as their shapes say; the first may be the very
+/// buffer of a row-major input of the same size that nobody else reads.
+pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
+    let Some(out) = outputs.first() else { return Ok(()) };
+    let device = out.buffer.device();
+    device.shared().check()?;
+    let name = kernel.name();
+    match kernel {
+        Kernel::Apply { op, dtype, args } => pointwise::run(name, &apply(*op, *dtype, args), inputs, outputs),
+        Kernel::Cast => pointwise::run(name, &cast(inputs[0].dtype, out.dtype), inputs, outputs),
+        Kernel::Copy => pointwise::run(name, &Fused::identity(out.dtype), inputs, outputs),
+        Kernel::Pointwise(fused) => pointwise::run(name, fused, inputs, outputs),
+        Kernel::Fill(value) => generate::fill(*value, out),
+        Kernel::Arange { start, step } => generate::arange(*start, *step, out),
+        Kernel::Random { distribution, key, offset } => generate::random(*distribution, *key, *offset, out),
+        Kernel::Matmul { epilogue } => matmul::run(epilogue.as_ref(), inputs, out),
+
+        Kernel::Reduce { .. }
+        | Kernel::Moments { .. }
+        | Kernel::ArgReduce { .. }
+        | Kernel::Scan { .. }
+        | Kernel::Softmax { .. }
+        | Kernel::Sort { .. }
+        | Kernel::SearchSorted { .. }
+        | Kernel::Conv { .. }
+        | Kernel::ConvInput { .. }
+        | Kernel::ConvWeight { .. }
+        | Kernel::MaxPool { .. }
+        | Kernel::MaxPoolInput
+        | Kernel::AvgPool { .. }
+        | Kernel::AvgPoolInput { .. }
+        | Kernel::AdaptiveAvgPool
+        | Kernel::AdaptiveAvgPoolInput
+        | Kernel::AdaptiveMaxPool
+        | Kernel::Take { .. }
+        | Kernel::TakeInput { .. }
+        | Kernel::Gather { .. }
+        | Kernel::Scatter { .. }
+        | Kernel::Assign { .. }
+        | Kernel::Concat { .. } => {
+            bail!(Device, "{name}: not yet on the GPU; move its operands with `.to(\"cpu\")`")
+        }
+    }
+}
+
+/// The program of a single operation.
+fn apply(op: Elementwise, dtype: DType, args: &[Arg]) -> Fused {
+    let mut program = Program::default();
+    let mut scalars = crate::ir::kernel::Scalars::new();
+    let mut regs = [Reg::Input(0); 3];
+    for (i, arg) in args.iter().enumerate() {
+        let dtype = if op == Elementwise::r#where && i == 0 { DType::Bool } else { dtype };
+        regs[i] = match *arg {
+            Arg::Input(n) => {
+                let n = n as usize;
+                if program.inputs.len() <= n {
+                    program.inputs.resize(n + 1, dtype);
+                }
+                program.inputs[n] = dtype;
+                Reg::Input(n as u16)
+            }
+            Arg::Scalar(value) => {
+                program.scalars.push(dtype);
+                scalars.push(value);
+                Reg::Scalar(program.scalars.len() as u16 - 1)
+            }
+        };
+    }
+    program.steps.push(Step::Apply { op, dtype, args: regs });
+    program.outputs.push(Reg::Step(0));
+    Fused { program: Arc::new(program), scalars }
+}
+
+/// The program of a conversion.
+fn cast(from: DType, to: DType) -> Fused {
+    let mut program = Program::identity(from);
+    if from != to {
+        program.steps.push(Step::Cast { from, to, arg: Reg::Input(0) });
+        program.outputs[0] = Reg::Step(0);
+    }
+    Fused { program: Arc::new(program), scalars: Default::default() }
+}

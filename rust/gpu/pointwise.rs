@@ -1,0 +1,396 @@
+//! Fused elementwise chains: one generated kernel for each structure, that is program, rank and class of
+//! the operands. Sizes, strides and scalars are its parameters.
+//!
+//! One invocation makes four neighbouring elements of every output, in row-major order. So 8 and 16-bit
+//! elements, which lie packed in words, never share a word between invocations, and 32-bit ones are
+//! read and written as vectors where they lie in that order.
+
+use super::device::Shared;
+use super::pipeline::{Key, Parameters, Source};
+use super::pool::Buffer;
+use super::queue::Binding;
+use super::{Out, View, prelude, wgsl};
+use crate::bail;
+use crate::core::{Layout, Result, Shape};
+use crate::ir::Program;
+use crate::ir::kernel::Fused;
+use smallvec::SmallVec;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// Invocations of a workgroup.
+pub(super) const LANES: u64 = 256;
+
+/// How the elements of an operand lie, seen from the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// In the order of the output and aligned to quads.
+    Quads,
+    /// One element for all.
+    Single,
+    /// Anywhere.
+    Strided,
+}
+
+/// What decides the text of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Structure {
+    pub program: Arc<Program>,
+    pub classes: SmallVec<[Class; 8]>,
+    /// Axes that strided operands distinguish; 0 if there are none.
+    pub rank: usize,
+    pub parameters: Parameters,
+}
+
+/// Runs a program; the outputs have one shape, to which the inputs broadcast. `op` names it in errors.
+pub(super) fn run(op: &str, fused: &Fused, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
+    let Some(first) = outputs.first() else { return Ok(()) };
+    let program = &fused.program;
+    if (inputs.len(), outputs.len()) != (program.inputs.len(), program.outputs.len()) {
+        bail!(Device, "{op}: {} operands and {} results do not fit its program", inputs.len(), outputs.len());
+    }
+    let shared = first.buffer.device().shared();
+    let dtypes = inputs.iter().map(|view| view.dtype).chain(outputs.iter().map(|out| out.dtype));
+    for dtype in dtypes.chain(program.steps.iter().map(|step| step.result())) {
+        wgsl::check(op, dtype, &shared.adapter)?;
+    }
+    let mut layouts: SmallVec<[Layout; 8]> = SmallVec::new();
+    for view in inputs {
+        match view.layout.broadcast_to(first.shape) {
+            Some(layout) => layouts.push(layout),
+            None => bail!(Shape, "{op}: {} does not broadcast to {}", view.layout.shape, first.shape),
+        }
+    }
+    let call = Call { op, shared, fused, inputs, outputs };
+    call.run(first.shape, &layouts, 0)
+}
+
+struct Call<'a> {
+    op: &'a str,
+    shared: &'a Shared,
+    fused: &'a Fused,
+    inputs: &'a [View<'a>],
+    outputs: &'a [Out<'a>],
+}
+
+impl Call<'_> {
+    /// Computes the elements of `shape`, which begin at element `start` of the outputs, a multiple of 4. What
+    /// a binding cannot hold or an index cannot count is done in two halves.
+    fn run(&self, shape: &Shape, layouts: &[Layout], start: usize) -> Result<()> {
+        let count = shape.count();
+        if count == 0 {
+            return Ok(());
+        }
+        let windows = self.windows(count, layouts, start);
+        let Some(windows) = windows.filter(|_| count <= 1 << 31) else {
+            return self.halves(shape, layouts, start);
+        };
+        let axes = Axes::of(shape, layouts);
+        let mut classes: SmallVec<[Class; 8]> = SmallVec::new();
+        for layout in layouts {
+            classes.push(match layout {
+                _ if layout.is_single() => Class::Single,
+                _ if layout.is_contiguous() && layout.offset % 4 == 0 => Class::Quads,
+                _ => Class::Strided,
+            });
+        }
+        let rank = if classes.contains(&Class::Strided) { axes.sizes.len() } else { 0 };
+
+        let groups = grid((count as u64).div_ceil(4 * LANES));
+        let mut words: SmallVec<[u32; 32]> = SmallVec::new();
+        words.extend([count as u32, groups[0] * LANES as u32]);
+        words.extend(axes.sizes[..rank].iter().map(|&size| size as u32));
+        let (of_inputs, of_outputs) = windows.split_at(layouts.len());
+        for (i, (layout, window)) in layouts.iter().zip(of_inputs).enumerate() {
+            let offset = layout.offset - window.first;
+            match classes[i] {
+                Class::Quads => words.push((offset / 4) as u32),
+                Class::Single => words.push(offset as u32),
+                Class::Strided => {
+                    words.push(offset as u32);
+                    words.extend(axes.strides.iter().map(|strides| strides[i] as u32));
+                }
+            }
+        }
+        words.extend(of_outputs.iter().map(|window| ((start - window.first) / 4) as u32));
+        for (&dtype, &value) in self.fused.program.scalars.iter().zip(&self.fused.scalars) {
+            wgsl::scalar_words(dtype, value, &mut words);
+        }
+
+        let parameters = self.shared.parameters(words.len());
+        let structure = Structure { program: self.fused.program.clone(), classes, rank, parameters };
+        let key = Key::Pointwise(structure.clone());
+        let pipeline = self.shared.pipelines.get(self.shared, &key, || source(self.op, &structure))?;
+        let bindings: SmallVec<[Binding<'_>; 8]> = windows.iter().map(|window| window.binding).collect();
+        self.shared.recorder().dispatch(self.shared, &pipeline, &bindings, &words, groups)
+    }
+
+    /// The parts of the buffers that inputs and outputs need, or `None` if one is too large to be bound.
+    fn windows(&self, count: usize, layouts: &[Layout], start: usize) -> Option<SmallVec<[Window<'_>; 8]>> {
+        let mut windows = SmallVec::new();
+        for (view, layout) in self.inputs.iter().zip(layouts) {
+            let (low, high) = layout.span()?;
+            windows.push(Window::new(self.shared, view.buffer, low, high, view.dtype.size())?);
+        }
+        for out in self.outputs {
+            windows.push(Window::new(self.shared, out.buffer, start, start + count - 1, out.dtype.size())?);
+        }
+        Some(windows)
+    }
+
+    /// Splits the outermost axis that can be, so that both halves begin at a whole quad.
+    fn halves(&self, shape: &Shape, layouts: &[Layout], start: usize) -> Result<()> {
+        let mut outer = 1;
+        for axis in 0..shape.rank() {
+            let inner: usize = shape[axis + 1..].iter().product();
+            // The smallest number of steps along the axis that makes whole quads.
+            let unit = [1, 2, 4].into_iter().find(|unit| (unit * inner).is_multiple_of(4)).unwrap_or(4);
+            let half = shape[axis] / 2 / unit * unit;
+            if outer == 1 && half > 0 {
+                for (first, size) in [(0, half), (half, shape[axis] - half)] {
+                    let parts: SmallVec<[Layout; 8]> =
+                        layouts.iter().map(|layout| layout.slice(axis, first, size, 1)).collect();
+                    let mut part = shape.clone();
+                    part[axis] = size;
+                    self.run(&part, &parts, start + first * inner)?;
+                }
+                return Ok(());
+            }
+            outer *= shape[axis];
+        }
+        let most = self.shared.limits.max_storage_buffer_binding_size;
+        bail!(Device, "{}: {shape} does not fit the {most} bytes that {} binds", self.op, self.shared.adapter)
+    }
+}
+
+/// A part of a buffer, counted in elements.
+pub(super) struct Window<'a> {
+    pub binding: Binding<'a>,
+    /// The element at which the part begins.
+    pub first: usize,
+}
+
+impl<'a> Window<'a> {
+    /// The part that holds the elements `low..=high` and what vectors read beyond them, or `None` if it is
+    /// too large to be bound. Whole buffers are bound where that is possible, so that bind groups serve
+    /// again.
+    pub fn new(
+        shared: &Shared,
+        buffer: &'a Buffer,
+        low: usize,
+        high: usize,
+        size: usize,
+    ) -> Option<Window<'a>> {
+        let raw = buffer.raw();
+        let most = shared.limits.max_storage_buffer_binding_size / 4 * 4;
+        if raw.wgpu.size() <= most {
+            return Some(Window { binding: Binding { raw, offset: 0, size: raw.wgpu.size() }, first: 0 });
+        }
+        let align = u64::from(shared.limits.min_storage_buffer_offset_alignment).max(32);
+        let offset = (low * size) as u64 / align * align;
+        let end = (((high + 1) * size) as u64).next_multiple_of(32).min(raw.wgpu.size());
+        let first = offset as usize / size;
+        (end - offset <= most)
+            .then_some(Window { binding: Binding { raw, offset, size: end - offset }, first })
+    }
+}
+
+/// Workgroups as a grid of two dimensions, since a device counts at most 65,535 in one.
+pub(super) fn grid(groups: u64) -> [u32; 2] {
+    const MOST: u64 = 65_535;
+    let rows = groups.div_ceil(MOST).max(1);
+    [groups.div_ceil(rows) as u32, rows as u32]
+}
+
+/// The iteration space without axes of size 1, and with neighbours merged that every operand walks in
+/// one step.
+struct Axes {
+    sizes: SmallVec<[usize; 6]>,
+    /// For each axis the strides of all operands.
+    strides: SmallVec<[SmallVec<[isize; 8]>; 6]>,
+}
+
+impl Axes {
+    fn of(shape: &Shape, layouts: &[Layout]) -> Axes {
+        let mut axes = Axes { sizes: SmallVec::new(), strides: SmallVec::new() };
+        for axis in (0..shape.rank()).filter(|&axis| shape[axis] != 1) {
+            let size = shape[axis];
+            let strides: SmallVec<[isize; 8]> = layouts.iter().map(|layout| layout.strides[axis]).collect();
+            match (axes.sizes.last_mut(), axes.strides.last_mut()) {
+                (Some(outer), Some(steps))
+                    if steps.iter().zip(&strides).all(|(&step, &stride)| step == stride * size as isize) =>
+                {
+                    *outer *= size;
+                    *steps = strides;
+                }
+                _ => {
+                    axes.sizes.push(size);
+                    axes.strides.push(strides);
+                }
+            }
+        }
+        axes
+    }
+}
+
+/// The kernel of a structure.
+pub(super) fn source(op: &str, structure: &Structure) -> Result<Source> {
+    let Structure { program, classes, rank, parameters } = structure;
+    let mut bindings = String::new();
+    let mut fields = String::from("    count: u32,\n    row: u32,\n");
+    let mut bind = |name: &str, index: usize, element: &str| {
+        let _ = writeln!(
+            bindings,
+            "@group(0) @binding({index}) var<storage, read_write> {name}: array<{element}>;"
+        );
+    };
+    for axis in 0..*rank {
+        let _ = writeln!(fields, "    size{axis}: u32,");
+    }
+    for (i, (&dtype, &class)) in program.inputs.iter().zip(classes).enumerate() {
+        bind(&format!("in{i}"), i, &wgsl::storage(dtype, class == Class::Quads));
+        let _ = writeln!(fields, "    in{i}_offset: u32,");
+        for axis in (0..*rank).filter(|_| class == Class::Strided) {
+            let _ = writeln!(fields, "    in{i}_stride{axis}: u32,");
+        }
+    }
+    for (i, &reg) in program.outputs.iter().enumerate() {
+        bind(&format!("out{i}"), program.inputs.len() + i, &wgsl::storage(program.dtype(reg), true));
+        let _ = writeln!(fields, "    out{i}_offset: u32,");
+    }
+    for (i, &dtype) in program.scalars.iter().enumerate() {
+        fields += &wgsl::scalar_fields(dtype, i);
+    }
+    let text = format!("{}\n{}", wgsl::body(program)?, main(structure));
+    let functions = prelude::needed(&text);
+    let declaration = parameters.declaration();
+    Ok(Source {
+        label: label(op, program),
+        wgsl: format!("struct Parameters {{\n{fields}}}\n{declaration}{bindings}\n{functions}\n{text}"),
+        bindings: program.inputs.len() + program.outputs.len(),
+        parameters: *parameters,
+    })
+}
+
+/// The names of a program's first operations, for errors and debuggers.
+fn label(op: &str, program: &Program) -> String {
+    let mut steps = program.steps.iter().map(|step| match step {
+        crate::ir::Step::Apply { op, .. } => op.name(),
+        crate::ir::Step::Cast { to, .. } => to.name(),
+    });
+    let first: Vec<&str> = steps.by_ref().take(6).collect();
+    match (first.is_empty(), steps.next()) {
+        (true, _) => op.into(),
+        (_, None) => first.join("-"),
+        _ => first.join("-") + "-…",
+    }
+}
+
+/// The entry point: where this invocation's elements lie, four calls of `body`, and the stores.
+fn main(structure: &Structure) -> String {
+    let Structure { program, classes, rank, .. } = structure;
+    let mut text = format!(
+        "@compute @workgroup_size({LANES})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{
+    let quad = group.y * p.row + group.x * {LANES}u + lane;
+    if (quad >= (p.count + 3u) / 4u) {{ return; }}
+"
+    );
+    if *rank > 0 {
+        text += "    var rest = quad * 4u;\n";
+        for axis in (1..*rank).rev() {
+            let _ = writeln!(text, "    var c{axis} = rest % p.size{axis};\n    rest /= p.size{axis};");
+        }
+        text += "    var c0 = rest;\n";
+    }
+    for (i, (&dtype, &class)) in program.inputs.iter().zip(classes).enumerate() {
+        let _ = match class {
+            Class::Quads if dtype.size() <= 4 => {
+                writeln!(text, "    let at{i} = p.in{i}_offset + quad;\n    let quad{i} = in{i}[at{i}];")
+            }
+            Class::Quads => writeln!(text, "    let at{i} = p.in{i}_offset + quad;"),
+            Class::Single => {
+                let offset = format!("p.in{i}_offset");
+                writeln!(text, "    let one{i} = {};", wgsl::load(dtype, &format!("in{i}"), &offset))
+            }
+            Class::Strided => Ok(()),
+        };
+    }
+    for lane in 0..4 {
+        let mut arguments = vec![];
+        for (i, (&dtype, &class)) in program.inputs.iter().zip(classes).enumerate() {
+            let name = format!("in{i}");
+            arguments.push(match class {
+                Class::Quads => wgsl::load_lane(dtype, &name, &format!("at{i}"), &format!("quad{i}"), lane),
+                Class::Single => format!("one{i}"),
+                Class::Strided => {
+                    let place: String = (0..*rank).map(|a| format!(" + c{a} * p.in{i}_stride{a}")).collect();
+                    let _ = writeln!(text, "    let at{i}_{lane} = p.in{i}_offset{place};");
+                    wgsl::load(dtype, &name, &format!("at{i}_{lane}"))
+                }
+            });
+        }
+        let _ = writeln!(text, "    let y_{lane} = body({});", arguments.join(", "));
+        if *rank > 0 && lane < 3 {
+            text += &step(*rank);
+        }
+    }
+    for (i, &reg) in program.outputs.iter().enumerate() {
+        let values = [0, 1, 2, 3].map(|lane| format!("y_{lane}.y{i}"));
+        let at = format!("(p.out{i}_offset + quad)");
+        text += &wgsl::store_quad(program.dtype(reg), &format!("out{i}"), &at, values);
+    }
+    text + "}\n"
+}
+
+/// Moves the coordinates on by one element; past the end they begin anew, so that no place is outside.
+fn step(rank: usize) -> String {
+    let mut text = String::new();
+    for axis in (0..rank).rev() {
+        let _ = write!(text, "    c{axis} += 1u; if (c{axis} == p.size{axis}) {{ c{axis} = 0u;");
+    }
+    text + &" }".repeat(rank) + "\n"
+}
+
+/// Kernels of every operation on every dtype that it takes, of every cast, and of every class of operands.
+pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
+    use crate::core::DType;
+    use crate::ir::{Elementwise, Reg, Step};
+    let dtypes = || DType::ALL.iter().copied().filter(|&dtype| dtype != DType::F64);
+    let mut all = vec![];
+    let mut add = |name: String, program: Program, classes: &[Class], rank: usize| {
+        let structure = Structure { program: Arc::new(program), classes: classes.into(), rank, parameters };
+        // What the table leaves out for a dtype, such as shifts of bool, has no kernel.
+        if let Ok(source) = source(&name, &structure) {
+            all.push((name, source));
+        }
+    };
+    for &op in Elementwise::ALL {
+        for dtype in dtypes().filter(|&dtype| op.argument(dtype).is_ok_and(|taken| taken == dtype)) {
+            let mut program = Program::default();
+            let mut args = [Reg::Input(0); 3];
+            for (i, arg) in args.iter_mut().enumerate().take(op.arity()) {
+                let condition = op == Elementwise::r#where && i == 0;
+                program.inputs.push(if condition { DType::Bool } else { dtype });
+                *arg = Reg::Input(i as u16);
+            }
+            program.steps.push(Step::Apply { op, dtype, args });
+            program.outputs.push(Reg::Step(0));
+            add(format!("{} {dtype}", op.name()), program, &[Class::Quads; 3][..op.arity()], 0);
+        }
+    }
+    for from in dtypes() {
+        for to in dtypes() {
+            for (class, rank) in
+                [(Class::Quads, 0), (Class::Single, 0), (Class::Strided, 1), (Class::Strided, 3)]
+            {
+                let mut program = Program::identity(from);
+                program.scalars.push(to);
+                program.steps.push(Step::Cast { from, to, arg: Reg::Input(0) });
+                program.outputs.extend([Reg::Step(0), Reg::Scalar(0)]);
+                add(format!("cast {from} {to} {class:?} {rank}"), program, &[class], rank);
+            }
+        }
+    }
+    all
+}
