@@ -156,3 +156,68 @@ fn place<T: Stored>(x: &[T], best: T::Key, key: impl Fn(T) -> T::Key) -> usize {
     let group = (group * GROUP, groups.get(group).map_or(rest, |group| &group[..]));
     group.0 + group.1.iter().position(|&x| key(x) == best).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::DType;
+    use crate::cpu::reference::{self, Data, on_all_threads};
+
+    fn run(largest: bool, axis: usize, x: &Data) -> Result<Vec<f64>> {
+        let mut shape = x.shape().to_vec();
+        shape[axis] = 1;
+        arg_reduce(largest, axis, &x.view(), &Data::zeros(DType::I64, &shape).out())?;
+        let done = on_all_threads(|| {
+            let mut y = Data::new(DType::I64, &shape, |_| -1.0);
+            arg_reduce(largest, axis, &x.view(), &y.out()).unwrap();
+            vec![y]
+        });
+        Ok(done[0].list())
+    }
+
+    fn check(axis: usize, x: &Data) {
+        for largest in [true, false] {
+            let want = reference::arg_reduce(largest, axis, x.shape(), &x.list());
+            assert!(run(largest, axis, x).unwrap() == want, "{largest} {axis} {:?} {}", x.layout, x.dtype);
+        }
+    }
+
+    #[test]
+    fn all_axes_layouts_and_dtypes() {
+        for &dtype in DType::ALL {
+            for x in Data::views(dtype, &[7, 33, 20], 4) {
+                (0..3).for_each(|axis| check(axis, &x));
+            }
+        }
+        for shape in [&[1][..], &[5], &[5000], &[100_000], &[700, 10], &[3, 3000], &[2, 40, 1500], &[0, 3]] {
+            for x in Data::views(DType::F32, shape, 4) {
+                (0..shape.len()).filter(|&axis| shape[axis] > 0).for_each(|axis| check(axis, &x));
+            }
+        }
+    }
+
+    #[test]
+    fn nan_comes_first_and_zeros_are_equal() {
+        for n in [4, 50, 3000] {
+            for shape in [[1, n], [n, 1], [n, 2], [2, n]] {
+                for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+                    let x = Data::new(dtype, &shape, |i| {
+                        if i % n == n / 2 || i == n - 1 { f64::NAN } else { i as f64 }
+                    });
+                    (0..2).for_each(|axis| check(axis, &x));
+                    let x = Data::new(dtype, &shape, |i| if i % 3 == 0 { -0.0 } else { 0.0 });
+                    (0..2).for_each(|axis| check(axis, &x));
+                    let x = Data::new(dtype, &shape, |i| [f64::INFINITY, f64::NEG_INFINITY][i % 2]);
+                    (0..2).for_each(|axis| check(axis, &x));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_has_no_largest() {
+        let error = run(true, 0, &Data::zeros(DType::F32, &[0, 3])).unwrap_err();
+        assert_eq!(error.to_string(), "argmax: axis 0 of shape (0, 3) is empty");
+        assert_eq!(run(false, 1, &Data::zeros(DType::F32, &[0, 3])), Ok(vec![]));
+    }
+}

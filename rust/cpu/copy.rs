@@ -229,3 +229,66 @@ unsafe fn square<T: Copy>(from: *const T, from_stride: isize, to: *mut T, to_str
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Layout;
+    use crate::cpu::reference::{Data, on_all_threads};
+
+    #[test]
+    fn any_layout_is_copied_in_row_major_order() {
+        let shapes: &[&[usize]] = &[
+            &[],
+            &[1],
+            &[70_001],
+            &[0, 3],
+            &[3, 0],
+            &[8, 8],
+            &[37, 41],
+            &[300, 700],
+            &[2, 3, 4, 5],
+            &[5, 16, 33],
+            &[40, 1, 2, 50],
+        ];
+        for dtype in [DType::U8, DType::F16, DType::F32, DType::F64] {
+            for shape in shapes {
+                for x in Data::views(dtype, shape, 4) {
+                    for axes in [[0, 1, 2, 3], [3, 1, 0, 2], [1, 0, 3, 2], [0, 2, 1, 3]] {
+                        let axes: Vec<usize> = axes.into_iter().filter(|&a| a < shape.len()).collect();
+                        let mut x = x.clone();
+                        x.layout = x.layout.permute(&axes);
+                        let got = on_all_threads(|| {
+                            let mut y = Data::new(dtype, x.shape(), |_| 77.0);
+                            copy(&x.view(), &y.out()).unwrap();
+                            vec![y]
+                        });
+                        assert!(got[0].list() == x.list(), "{dtype} {:?}", x.layout);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn windows_of_any_layout_are_written() {
+        for x in Data::views(DType::F32, &[12, 9, 10], 8) {
+            let whole = Layout::contiguous([20, 20, 24].into());
+            let window = whole.slice(0, 3, 12, 1).slice(1, 19, 9, -2).slice(2, 0, 10, 2);
+            for window in [
+                window.clone(),
+                whole.permute(&[2, 0, 1]).slice(0, 1, 12, 1).slice(1, 2, 9, 2).slice(2, 9, 10, -1),
+            ] {
+                let mut y = Data::zeros(DType::F32, &[20, 20, 24]);
+                let to = y.out().ptr.wrapping_add(4 * window.offset);
+                // SAFETY: the window lies in y, and x is another tensor.
+                unsafe {
+                    transfer(DType::F32, x.shape(), x.view().first(), &x.layout.strides, to, &window.strides)
+                };
+                assert_eq!(y.list().iter().sum::<f64>(), x.list().iter().sum::<f64>());
+                y.layout = window;
+                assert!(y.list() == x.list());
+            }
+        }
+    }
+}

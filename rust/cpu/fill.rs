@@ -80,3 +80,60 @@ macro_rules! floats {
 }
 
 floats!(f16 bf16 f32 f64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::reference::{Data, arange as expected, on_all_threads};
+
+    fn run(dtype: DType, shape: &[usize], f: impl Fn(&Out) -> Result<()>) -> Vec<f64> {
+        on_all_threads(|| {
+            let mut y = Data::new(dtype, shape, |_| 77.0);
+            f(&y.out()).unwrap();
+            vec![y]
+        })[0]
+            .list()
+    }
+
+    #[test]
+    fn one_value_everywhere() {
+        for &dtype in DType::ALL {
+            for shape in [&[][..], &[0], &[3, 5], &[70_003]] {
+                for value in [Scalar::Int(1), Scalar::Bool(true), Scalar::Float(1.0), Scalar::Uint(1)] {
+                    assert!(run(dtype, shape, |out| fill(value, out)).iter().all(|&x| x == 1.0));
+                }
+            }
+        }
+        assert_eq!(run(DType::Bool, &[2], |out| fill(Scalar::Float(0.25), out)), [1.0, 1.0]);
+        assert_eq!(run(DType::Bool, &[1], |out| fill(Scalar::Int(256), out)), [1.0]);
+        assert_eq!(run(DType::I8, &[1], |out| fill(Scalar::Int(200), out)), [-56.0]);
+        assert_eq!(run(DType::U8, &[1], |out| fill(Scalar::Float(-3.7), out)), [0.0]);
+        assert_eq!(run(DType::I32, &[1], |out| fill(Scalar::Float(-3.7), out)), [-3.0]);
+        assert_eq!(run(DType::F16, &[1], |out| fill(Scalar::Float(1.0 / 3.0), out)), [0.333251953125]);
+        assert_eq!(run(DType::U64, &[1], |out| fill(Scalar::Uint(u64::MAX), out)), [u64::MAX as f64]);
+        assert!(run(DType::F64, &[1], |out| fill(Scalar::Float(f64::NAN), out))[0].is_nan());
+    }
+
+    #[test]
+    fn sequences() {
+        for dtype in [DType::U8, DType::I16, DType::I64, DType::F16, DType::BF16, DType::F32, DType::F64] {
+            for (start, step) in [(Scalar::Int(3), Scalar::Int(2)), (Scalar::Float(1.0), Scalar::Float(0.5))]
+            {
+                let want = Data::new(dtype, &[100], |i| expected(start, step, 100)[i]).list();
+                assert_eq!(run(dtype, &[100], |out| arange(start, step, out)), want);
+            }
+        }
+        let (start, step) = (Scalar::Float(-0.1), Scalar::Float(1e-3));
+        assert_eq!(run(DType::F64, &[70_001], |out| arange(start, step, out)), expected(start, step, 70_001));
+        let down = run(DType::I64, &[3], |out| arange(Scalar::Int(1), Scalar::Int(-1), out));
+        assert_eq!(down, [1.0, 0.0, -1.0]);
+        let wide = run(DType::I64, &[2], |out| arange(Scalar::Int(1 << 60), Scalar::Int(1 << 62), out));
+        assert_eq!(wide, [(1i64 << 60) as f64, ((1i64 << 60) + (1 << 62)) as f64]);
+        assert_eq!(
+            run(DType::Bool, &[3], |out| arange(Scalar::Int(0), Scalar::Int(1), out)),
+            [0.0, 1.0, 1.0]
+        );
+        let mixed = run(DType::I32, &[3], |out| arange(Scalar::Int(0), Scalar::Float(0.5), out));
+        assert_eq!(mixed, [0.0, 0.0, 1.0]);
+    }
+}

@@ -322,3 +322,263 @@ impl Indices {
         if index < 0 { (index + self.size as i64) as usize } else { index as usize }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::DType;
+    use crate::cpu::reference::{self, Data, on_all_threads, tolerance};
+
+    /// Indices from −size to size − 1, with duplicates, in several layouts.
+    fn picks(shape: &[usize], size: usize) -> Vec<Data> {
+        let values = |shape: &[usize]| {
+            Data::new(DType::I64, shape, |i| {
+                (reference::mixed(DType::I64, i as u64, 3) as i64).rem_euclid(2 * size as i64) as f64
+                    - size as f64
+            })
+        };
+        let mut turned = values(&shape.iter().rev().copied().collect::<Vec<_>>());
+        turned.layout = turned.layout.permute(&(0..shape.len()).rev().collect::<Vec<_>>());
+        vec![values(shape), turned]
+    }
+
+    fn check(
+        shape: &[usize],
+        dtype: DType,
+        want: Vec<f64>,
+        run: impl Fn(&Out) -> Result<()>,
+        what: &dyn std::fmt::Debug,
+    ) {
+        let got = on_all_threads(|| {
+            let mut y = Data::new(dtype, shape, |_| 77.0);
+            run(&y.out()).unwrap();
+            vec![y]
+        });
+        reference::assert_close(&got[0].list(), &want, tolerance(dtype), what);
+    }
+
+    #[test]
+    fn take_and_its_gradient() {
+        let shapes: &[(&[usize], usize)] = &[
+            (&[9], 0),
+            (&[40, 3000], 0),
+            (&[6, 5, 7], 1),
+            (&[6, 5, 7], 2),
+            (&[6, 5, 7], 0),
+            (&[300, 2, 4], 0),
+        ];
+        for &(shape, axis) in shapes {
+            for index_shape in [&[][..], &[0], &[11], &[3, 50]] {
+                for index in picks(index_shape, shape[axis]) {
+                    let out = [&shape[..axis], index_shape, &shape[axis + 1..]].concat();
+                    let with = (index_shape, &index.list()[..]);
+                    for x in Data::views(DType::F32, shape, 2) {
+                        let want = reference::take(axis, (shape, &x.list()), with);
+                        check(
+                            &out,
+                            x.dtype,
+                            want,
+                            |y| take(axis, &x.view(), &index.view(), y),
+                            &(&x.layout, axis),
+                        );
+                    }
+                    for dy in Data::views(DType::F32, &out, 2) {
+                        let want = reference::take_input(axis, &dy.list(), with, shape);
+                        check(
+                            shape,
+                            dy.dtype,
+                            want,
+                            |y| take_input(axis, &dy.view(), &index.view(), y),
+                            &(&dy.layout, axis),
+                        );
+                    }
+                }
+            }
+        }
+        for &dtype in DType::ALL {
+            let (x, index) = (Data::mixed(dtype, &[7, 4], 1), &picks(&[5], 7)[0]);
+            let want = reference::take(0, (&[7, 4], &x.list()), (&[5], &index.list()));
+            check(&[5, 4], dtype, want, |y| take(0, &x.view(), &index.view(), y), &dtype);
+        }
+    }
+
+    #[test]
+    fn half_floats_add_in_float32_and_round_each_time() {
+        // 2048 + 1 is 2048 in float16, so ones that come one by one are lost.
+        let (dy, index) = (
+            Data::new(DType::F16, &[5], |i| if i == 0 { 2048.0 } else { 1.0 }),
+            Data::zeros(DType::I64, &[5]),
+        );
+        check(&[2], DType::F16, vec![2048.0, 0.0], |y| take_input(0, &dy.view(), &index.view(), y), &"f16");
+    }
+
+    #[test]
+    fn gather_and_scatter() {
+        let shapes: &[(&[usize], &[usize], usize)] = &[
+            (&[9], &[40], 0),
+            (&[6, 5, 7], &[6, 9, 7], 1),
+            (&[6, 5, 7], &[4, 9, 3], 1),
+            (&[6, 5, 7], &[6, 5, 20], 2),
+            (&[6, 5, 7], &[2, 5, 7], 0),
+            (&[300, 300], &[500, 300], 0),
+            (&[300, 300], &[300, 500], 1),
+            (&[6, 5], &[6, 0], 1),
+        ];
+        for &(shape, index_shape, axis) in shapes {
+            for index in picks(index_shape, shape[axis]) {
+                let with = (index_shape, &index.list()[..]);
+                for x in Data::views(DType::F32, shape, 2) {
+                    let want = reference::gather(axis, (shape, &x.list()), with);
+                    check(
+                        index_shape,
+                        x.dtype,
+                        want,
+                        |y| gather(axis, &x.view(), &index.view(), y),
+                        &(&x.layout, axis),
+                    );
+                    for source in Data::views(DType::F32, index_shape, 5).iter().take(3) {
+                        for mode in [Scatter::Set, Scatter::Add] {
+                            let want =
+                                reference::scatter(axis, mode, (shape, &x.list()), with, &source.list());
+                            let run =
+                                |y: &Out| scatter(axis, mode, &x.view(), &index.view(), &source.view(), y);
+                            check(shape, x.dtype, want, run, &(mode, &x.layout, axis));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_dtypes_add() {
+        for &dtype in DType::ALL.iter().filter(|&&d| d != DType::Bool) {
+            let (x, source) = (Data::mixed(dtype, &[4, 3], 1), Data::mixed(dtype, &[6, 3], 2));
+            let index = &picks(&[6, 3], 4)[0];
+            let want = reference::scatter(
+                0,
+                Scatter::Add,
+                (&[4, 3], &x.list()),
+                (&[6, 3], &index.list()),
+                &source.list(),
+            );
+            let want = Data::new(dtype, &[4, 3], |i| want[i]).list();
+            let run = |y: &Out| scatter(0, Scatter::Add, &x.view(), &index.view(), &source.view(), y);
+            check(&[4, 3], dtype, want, run, &dtype);
+            let rows = Data::mixed(dtype, &[6, 3], 3);
+            let index = &picks(&[6], 4)[0];
+            let want = reference::take_input(0, &rows.list(), (&[6], &index.list()), &[4, 3]);
+            let want = Data::new(dtype, &[4, 3], |i| want[i]).list();
+            check(&[4, 3], dtype, want, |y| take_input(0, &rows.view(), &index.view(), y), &dtype);
+        }
+    }
+
+    #[test]
+    fn windows() {
+        let whole = Layout::contiguous([8, 9, 10].into());
+        let windows = [
+            whole.clone(),
+            whole.slice(0, 2, 3, 1),
+            whole.slice(2, 9, 5, -2).slice(0, 7, 8, -1),
+            whole.permute(&[2, 0, 1]).slice(1, 1, 4, 2),
+            whole.select(1, 3),
+            whole.slice(1, 0, 0, 1),
+        ];
+        for window in &windows {
+            for x in Data::views(DType::F32, &[8, 9, 10], 1) {
+                for source in Data::views(DType::F32, &window.shape, 2) {
+                    for mode in [Scatter::Set, Scatter::Add] {
+                        let want = reference::assign(window, mode, &x.list(), &source.list());
+                        check(
+                            &[8, 9, 10],
+                            x.dtype,
+                            want,
+                            |y| assign(window, mode, &x.view(), &source.view(), y),
+                            &(window, mode),
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_result_in_place_keeps_what_is_there() {
+        let (mut y, source) = (Data::mixed(DType::F32, &[4, 5], 1), Data::mixed(DType::F32, &[4, 2], 2));
+        let window = y.layout.slice(1, 1, 2, 2);
+        let want = reference::assign(&window, Scatter::Add, &y.list(), &source.list());
+        let layout = y.layout.clone();
+        let out = y.out();
+        let x = View { ptr: out.ptr, layout: &layout, dtype: DType::F32 };
+        assign(&window, Scatter::Add, &x, &source.view(), &out).unwrap();
+        assert_eq!(y.list(), want);
+    }
+
+    #[test]
+    fn parts_are_joined() {
+        for axis in 0..3 {
+            for kind in 0..4 {
+                let parts: Vec<Data> = [3, 0, 1, 6]
+                    .iter()
+                    .map(|&n| {
+                        let mut shape = [4, 5, 6];
+                        shape[axis] = n;
+                        Data::views(DType::F32, &shape, n as u64).remove(kind)
+                    })
+                    .collect();
+                let lists: Vec<_> = parts.iter().map(|p| (p.shape(), p.list())).collect();
+                let mut shape = [4, 5, 6];
+                shape[axis] = 10;
+                let views: Vec<View> = parts.iter().map(Data::view).collect();
+                check(
+                    &shape,
+                    DType::F32,
+                    reference::concat(axis, &lists),
+                    |y| concat(axis, &views, y),
+                    &(axis, kind),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bad_indices_are_told_before_anything_is_written() {
+        let x = Data::mixed(DType::F32, &[4, 5], 1);
+        let told = |run: &dyn Fn(&View, &Out) -> Result<()>, index: [f64; 3]| {
+            let index = Data::new(DType::I64, &[1, 3], |i| index[i]);
+            let mut y = Data::new(DType::F32, &[4, 5], |_| 77.0);
+            let error = run(&index.view(), &y.out()).unwrap_err();
+            assert!(y.list().iter().all(|&x| x == 77.0));
+            error
+        };
+        let source = Data::zeros(DType::F32, &[1, 3]);
+        let error = |text: &str| crate::core::Error::Index(text.into());
+        assert_eq!(
+            told(&|i, y| take(1, &x.view(), i, y), [0.0, 7.0, 9.0]),
+            error("take: index 7 is out of range for axis 1 of size 5")
+        );
+        assert_eq!(
+            told(&|i, y| take_input(0, &x.view(), i, y), [-5.0, 0.0, 0.0]),
+            error("take_input: index -5 is out of range for axis 0 of size 4")
+        );
+        assert_eq!(
+            told(&|i, y| gather(1, &x.view(), i, y), [0.0, 4.0, 5.0]),
+            error("gather: index 5 is out of range for axis 1 of size 5")
+        );
+        assert_eq!(
+            told(&|i, y| scatter(0, Scatter::Set, &x.view(), i, &source.view(), y), [0.0, 3.0, 4.0]),
+            error("scatter: index 4 is out of range for axis 0 of size 4")
+        );
+    }
+
+    #[test]
+    fn a_repeated_window_is_refused() {
+        let x = Data::mixed(DType::F32, &[4, 5], 1);
+        let window = x.layout.slice(0, 0, 1, 1).broadcast_to(&[4, 5].into()).unwrap();
+        let error = assign(&window, Scatter::Set, &x.view(), &x.view(), &x.clone().out()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "assign: the window is a broadcast, so that elements of it share a place; copy it first"
+        );
+    }
+}

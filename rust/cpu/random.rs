@@ -158,3 +158,139 @@ fn philox_blocks(key: u64, first: u64, words: &mut [u32; 4 * SIDE]) {
         *words = rng::block(key, first.wrapping_add(i as u64));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Scalar;
+    use crate::cpu::reference::{Data, on_all_threads};
+
+    const KEY: u64 = 0x0123_4567_89ab_cdef;
+
+    fn draw(distribution: Distribution, dtype: DType, offset: u64, count: usize) -> Vec<f64> {
+        on_all_threads(|| {
+            let mut y = Data::zeros(dtype, &[count]);
+            random(distribution, KEY, offset, &y.out()).unwrap();
+            vec![y]
+        })[0]
+            .list()
+    }
+
+    fn word(j: u64) -> u32 {
+        rng::block(KEY, j / 4)[(j % 4) as usize]
+    }
+
+    fn pair(p: u64) -> u64 {
+        (word(2 * p) as u64) << 32 | word(2 * p + 1) as u64
+    }
+
+    /// Element at position p, from the definition.
+    fn expected(distribution: Distribution, dtype: DType, p: u64) -> f64 {
+        let number = |x: f64| Data::new(dtype, &[1], |_| x).list()[0];
+        match (distribution, dtype) {
+            (Distribution::Bits, DType::Bool) => (word(p) & 1) as f64,
+            (Distribution::Bits, DType::U64) => pair(p) as f64,
+            (Distribution::Bits, DType::I64) => pair(p) as i64 as f64,
+            (Distribution::Bits, _) => number(word(p) as f64),
+            (Distribution::Uniform, DType::F32) => (word(p) >> 8) as f64 / (1 << 24) as f64,
+            (Distribution::Uniform, DType::F64) => (pair(p) >> 11) as f64 / (1u64 << 53) as f64,
+            (Distribution::Uniform, half) => {
+                // The nearest number of the dtype that is not above the uniform one.
+                let x = (word(p) >> 8) as f64 / (1 << 24) as f64;
+                let y = number(x);
+                if y <= x {
+                    y
+                } else if half == DType::F16 {
+                    f16::from_bits(f16::from_f64(y).to_bits() - 1).to_f64()
+                } else {
+                    bf16::from_bits(bf16::from_f64(y).to_bits() - 1).to_f64()
+                }
+            }
+            (Distribution::Normal, _) => {
+                let (a, b) = normal_pair(word(p / 2 * 2), word(p / 2 * 2 + 1));
+                number(if p.is_multiple_of(2) { a } else { b })
+            }
+            (Distribution::Integer { low, span }, _) => {
+                let x = low + ((pair(p) as u128 * span as u128) >> 64) as i64;
+                let mut y = Data::zeros(dtype, &[1]);
+                crate::cpu::fill::fill(Scalar::Int(x), &y.out()).unwrap();
+                y.list()[0]
+            }
+        }
+    }
+
+    #[test]
+    fn elements_are_what_their_position_says() {
+        let cases = |distribution, dtypes: &[DType]| {
+            for &dtype in dtypes {
+                for (offset, count) in
+                    [(0, 1), (0, 100), (1, 3), (7, 5000), (1 << 33, 70), ((1 << 35) + 3, 35_001)]
+                {
+                    let got = draw(distribution, dtype, offset, count);
+                    for (i, got) in got.into_iter().enumerate() {
+                        let want = expected(distribution, dtype, offset + i as u64);
+                        assert_eq!(got, want, "{distribution:?} {dtype} {offset} {i}");
+                    }
+                }
+            }
+        };
+        let floats = [DType::F16, DType::BF16, DType::F32, DType::F64];
+        let integers =
+            [DType::U8, DType::I8, DType::U16, DType::I16, DType::U32, DType::I32, DType::U64, DType::I64];
+        cases(Distribution::Bits, &[DType::Bool]);
+        cases(Distribution::Bits, &integers);
+        cases(Distribution::Uniform, &floats);
+        cases(Distribution::Normal, &floats);
+        cases(Distribution::Integer { low: -5, span: 11 }, &integers);
+        cases(Distribution::Integer { low: 1 << 40, span: 1 << 50 }, &[DType::I64, DType::U64]);
+    }
+
+    #[test]
+    fn draws_do_not_overlap_and_do_not_wrap_badly() {
+        let whole = draw(Distribution::Uniform, DType::F32, 0, 3000);
+        let parts = [
+            draw(Distribution::Uniform, DType::F32, 0, 1001),
+            draw(Distribution::Uniform, DType::F32, 1001, 1999),
+        ];
+        assert_eq!(whole, parts.concat());
+        assert_eq!(draw(Distribution::Uniform, DType::F32, u64::MAX, 3).len(), 3);
+    }
+
+    #[test]
+    fn the_numbers_are_distributed_as_said() {
+        for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+            let x = draw(Distribution::Uniform, dtype, 11, 100_000);
+            assert!(x.iter().all(|x| (0.0..1.0).contains(x)), "{dtype}");
+            let mean = x.iter().sum::<f64>() / 1e5;
+            assert!((mean - 0.5).abs() < 0.005, "{dtype} {mean}");
+            let x = draw(Distribution::Normal, dtype, 11, 100_000);
+            let (mean, square) = (x.iter().sum::<f64>() / 1e5, x.iter().map(|x| x * x).sum::<f64>() / 1e5);
+            assert!(mean.abs() < 0.02 && (square - 1.0).abs() < 0.03, "{dtype} {mean} {square}");
+            let inside = x.iter().filter(|x| x.abs() < 1.0).count() as f64 / 1e5;
+            assert!((inside - 0.6827).abs() < 0.01, "{inside}");
+        }
+        let x = draw(Distribution::Integer { low: -2, span: 5 }, DType::I32, 0, 100_000);
+        for value in -2..3 {
+            let share = x.iter().filter(|&&x| x == value as f64).count() as f64 / 1e5;
+            assert!((share - 0.2).abs() < 0.01, "{value}: {share}");
+        }
+        assert!(x.iter().all(|x| (-2.0..3.0).contains(x)));
+    }
+
+    #[test]
+    fn other_dtypes_are_refused() {
+        let refuse = |distribution, dtype| {
+            random(distribution, 0, 0, &Data::zeros(dtype, &[1]).out()).unwrap_err().to_string()
+        };
+        assert_eq!(refuse(Distribution::Normal, DType::I32), "random: takes a float dtype, not int32");
+        assert_eq!(refuse(Distribution::Uniform, DType::Bool), "random: takes a float dtype, not bool");
+        assert_eq!(
+            refuse(Distribution::Bits, DType::F32),
+            "random: bits are for integers and bool, not float32"
+        );
+        assert_eq!(
+            refuse(Distribution::Integer { low: 0, span: 2 }, DType::F32),
+            "random: integers are for integer dtypes, not float32"
+        );
+    }
+}

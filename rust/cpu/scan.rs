@@ -145,3 +145,56 @@ impl Line<'_, '_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::DType;
+    use crate::cpu::reference::{self, Data, assert_close, on_all_threads, tolerance};
+
+    fn check(op: Scan, axis: usize, x: &Data) {
+        let got = on_all_threads(|| {
+            let mut y = Data::zeros(x.dtype, x.shape());
+            scan(op, axis, &x.view(), &y.out()).unwrap();
+            vec![y]
+        });
+        let want = reference::scan(op, axis, x.shape(), &x.list(), x.dtype);
+        assert_close(&got[0].list(), &want, tolerance(x.dtype), &(op, axis, &x.layout, x.dtype));
+    }
+
+    #[test]
+    fn all_axes_and_layouts() {
+        let shapes: &[&[usize]] =
+            &[&[1], &[0, 3], &[3, 0], &[5], &[150_001], &[2, 70_000], &[300, 7], &[4, 5, 6], &[20, 3000]];
+        for shape in shapes {
+            for x in Data::views(DType::F32, shape, 7) {
+                for axis in 0..shape.len() {
+                    check(Scan::Sum, axis, &x);
+                    check(Scan::Max, axis, &x);
+                    check(Scan::Min, axis, &x);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_dtypes() {
+        for &dtype in DType::ALL.iter().filter(|&&d| d != DType::Bool) {
+            for axis in 0..2 {
+                check(Scan::Sum, axis, &Data::mixed(dtype, &[30, 40], 2));
+                check(Scan::Max, axis, &Data::mixed(dtype, &[30, 40], 2));
+                check(Scan::Prod, axis, &Data::new(dtype, &[9, 9], |i| (i % 2 + 1) as f64));
+            }
+        }
+    }
+
+    #[test]
+    fn nan_stays() {
+        for n in [5, 100_000] {
+            for op in [Scan::Sum, Scan::Max, Scan::Min] {
+                let x = Data::new(DType::F32, &[n], |i| if i == n / 2 { f64::NAN } else { (i % 9) as f64 });
+                check(op, 0, &x);
+            }
+        }
+    }
+}

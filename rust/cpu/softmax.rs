@@ -118,3 +118,94 @@ fn store<S: Lanes>(x: &mut [S::Elem], at: usize, y: Vector<S>) {
         if left >= S::WIDTH { y.0.store(at) } else { y.0.store_part(at, left) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::reference::{self, Data, assert_close, on_all_threads, tolerance};
+
+    fn check(log: bool, x: &Data) {
+        let shape = Shape::new(x.shape());
+        let got = on_all_threads(|| {
+            let mut y = Data::zeros(x.dtype, &shape);
+            softmax(log, &Fused::identity(x.dtype), &shape, &[x.view()], &y.out()).unwrap();
+            vec![y]
+        });
+        let want = reference::softmax(log, *shape.last().unwrap_or(&1), &x.list());
+        let what = (log, x.dtype, &x.layout);
+        let tolerance = tolerance(x.dtype);
+        assert_close(&got[0].list(), &want, tolerance, &what);
+        if !log && x.dtype == DType::F32 {
+            // Small probabilities count as well.
+            for (got, want) in got[0].list().iter().zip(&want) {
+                assert!(want.is_nan() || (got - want).abs() <= 2e-6 * want + 2e-38, "{what:?} {got} {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_any_length_and_layout() {
+        let shapes: &[&[usize]] = &[
+            &[],
+            &[1],
+            &[5],
+            &[0, 4],
+            &[4, 0],
+            &[1000, 10],
+            &[30, 16],
+            &[30, 100],
+            &[3, 2, 1024],
+            &[5, 1025],
+            &[2, 70_001],
+        ];
+        for shape in shapes {
+            for x in Data::views(DType::F32, shape, 9) {
+                check(false, &x);
+                check(true, &x);
+            }
+        }
+    }
+
+    #[test]
+    fn all_dtypes() {
+        for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+            for shape in [[70, 10], [7, 300], [3, 2500]] {
+                check(false, &Data::mixed(dtype, &shape, 3));
+                check(true, &Data::mixed(dtype, &shape, 3));
+            }
+        }
+    }
+
+    #[test]
+    fn extremes() {
+        let (inf, nan) = (f64::INFINITY, f64::NAN);
+        for dtype in [DType::F16, DType::F32, DType::F64] {
+            for n in [3, 20, 3000] {
+                for (special, other) in
+                    [(-inf, 1.0), (-inf, -inf), (nan, 1.0), (1.0, -inf), (60_000.0, 0.0), (-100.0, 0.0)]
+                {
+                    let x = Data::new(dtype, &[2, n], |i| if i == n / 2 { special } else { other });
+                    check(false, &x);
+                    check(true, &x);
+                }
+                let x = Data::new(dtype, &[n], |i| if i == 1 { inf } else { 1.0 });
+                let mut y = Data::zeros(dtype, &[n]);
+                softmax(false, &Fused::identity(dtype), &[n].into(), &[x.view()], &y.out()).unwrap();
+                assert!(y.list().iter().all(|x| x.is_nan()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_result_may_take_the_place_of_the_operand() {
+        let x = Data::mixed(DType::F32, &[40, 300], 1);
+        let (mut apart, mut within) = (Data::zeros(DType::F32, &[40, 300]), x.clone());
+        let map = Fused::identity(DType::F32);
+        softmax(false, &map, &[40, 300].into(), &[x.view()], &apart.out()).unwrap();
+        let layout = x.layout.clone();
+        let out = within.out();
+        let view = View { ptr: out.ptr, layout: &layout, dtype: DType::F32 };
+        softmax(false, &map, &[40, 300].into(), &[view], &out).unwrap();
+        assert!(apart.bytes() == within.bytes());
+    }
+}

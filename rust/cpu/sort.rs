@@ -199,3 +199,103 @@ fn partition_point(length: usize, goes_before: impl Fn(usize) -> bool) -> usize 
     }
     low
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::DType;
+    use crate::cpu::reference::{self, Data, assert_close, on_all_threads};
+
+    fn check(x: &Data) {
+        for descending in [false, true] {
+            let done = on_all_threads(|| {
+                let (mut values, mut places) =
+                    (Data::zeros(x.dtype, x.shape()), Data::zeros(DType::I64, x.shape()));
+                sort(descending, &x.view(), &values.out(), &places.out()).unwrap();
+                vec![values, places]
+            });
+            let want = reference::sort(descending, *x.shape().last().unwrap_or(&1), &x.list());
+            let what = (descending, x.dtype, &x.layout);
+            assert_close(&done[0].list(), &want.0, 0.0, &what);
+            assert_close(&done[1].list(), &want.1, 0.0, &what);
+        }
+    }
+
+    #[test]
+    fn all_dtypes_and_layouts() {
+        for &dtype in DType::ALL {
+            for shape in [&[][..], &[1], &[0], &[3, 0], &[200, 7], &[5, 600], &[2, 30_000]] {
+                Data::views(dtype, shape, 5).iter().for_each(check);
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_counts() {
+        // The 52 bits of a mixed-up number.
+        let wide = |i: usize| (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12;
+        check(&Data::new(DType::F64, &[3000], |i| wide(i) as f64 - 2e15));
+        check(&Data::new(DType::F32, &[3000], |i| (wide(i) >> 28) as f64 - 1e6));
+        check(&Data::new(DType::I64, &[3000], |i| wide(i) as f64 - 2e15));
+        check(&Data::new(DType::U16, &[3000], |i| (wide(i) >> 20 & 0xffff) as f64));
+        check(&Data::new(DType::I32, &[300], |i| (wide(i) >> 20) as i32 as f64));
+    }
+
+    #[test]
+    fn nan_is_last_and_zeros_are_equal() {
+        let odd = [f64::NAN, -0.0, f64::INFINITY, 1.0, f64::NEG_INFINITY, 0.0, -1.0, -f64::NAN];
+        for n in [20, 2000] {
+            for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+                check(&Data::new(dtype, &[n], |i| odd[i * i % 8]));
+            }
+        }
+    }
+
+    #[test]
+    fn places_in_sorted_rows() {
+        for dtype in [DType::U8, DType::I32, DType::F16, DType::F64] {
+            for x in Data::views(dtype, &[6, 5, 9], 1) {
+                for n in [0, 1, 30] {
+                    let sorted = reference::sort(false, n, &Data::mixed(dtype, &[6, 5, n], 2).list()).0;
+                    let mut rows = vec![
+                        Data::new(dtype, &[6, 5, n], |i| sorted[i]),
+                        Data::new(dtype, &[n], |i| sorted[i]),
+                    ];
+                    let mut shared = rows[1].clone();
+                    shared.layout = shared.layout.broadcast_to(&[6, 5, n].into()).unwrap();
+                    rows.push(shared);
+                    for rows in rows {
+                        for right in [false, true] {
+                            let got = on_all_threads(|| {
+                                let mut y = Data::zeros(DType::I64, x.shape());
+                                search_sorted(right, &rows.view(), &x.view(), &y.out()).unwrap();
+                                vec![y]
+                            });
+                            let list = rows.list();
+                            let row = |i: usize| {
+                                if rows.shape().len() == 1 { &list[..] } else { &list[i / 9 * n..][..n] }
+                            };
+                            let before = |i: usize, x: f64| {
+                                row(i).iter().filter(|&&r| if right { r <= x } else { r < x }).count()
+                            };
+                            let want: Vec<f64> =
+                                x.list().iter().enumerate().map(|(i, &x)| before(i, x) as f64).collect();
+                            assert_eq!(got[0].list(), want);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nan_goes_behind_numbers() {
+        let rows = Data::new(DType::F32, &[4], |i| [1.0, 2.0, f64::NAN, f64::NAN][i]);
+        let x = Data::new(DType::F32, &[3], |i| [f64::NAN, f64::INFINITY, 2.0][i]);
+        for (right, want) in [(false, [2.0, 2.0, 1.0]), (true, [4.0, 2.0, 2.0])] {
+            let mut y = Data::zeros(DType::I64, &[3]);
+            search_sorted(right, &rows.view(), &x.view(), &y.out()).unwrap();
+            assert_eq!(y.list(), want);
+        }
+    }
+}
