@@ -23,7 +23,9 @@ const READ_CHUNK: usize = 64 << 20;
 /// Read-back buffers that are kept.
 const STAGING_KEPT: usize = 4;
 
-/// Set in a forked child whose parent had found its GPUs.
+/// Set before the first look for adapters.
+static TOUCHED: AtomicBool = AtomicBool::new(false);
+/// Set in a forked child whose parent had looked for its GPUs.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn forked() -> bool {
@@ -33,7 +35,7 @@ pub(super) fn forked() -> bool {
 /// To be called in the child after a fork. If the parent had used its GPU, every use in the child becomes
 /// an error, since drivers hang there.
 pub fn after_fork_in_child() {
-    if FOUND.get().is_some() {
+    if TOUCHED.load(Ordering::Relaxed) {
         FORKED.store(true, Ordering::Relaxed);
     }
 }
@@ -83,6 +85,7 @@ fn found() -> Result<&'static Found> {
              `multiprocessing.set_start_method(\"spawn\")`"
         );
     }
+    TOUCHED.store(true, Ordering::Relaxed);
     Ok(FOUND.get_or_init(|| {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
             backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
@@ -420,14 +423,14 @@ impl Shared {
         let index = self.recorder.lock().submit(self, |encoder| {
             encoder.copy_buffer_to_buffer(&raw.wgpu, start as u64, &staging, 0, length as u64);
         })?;
-        let mapped = Arc::new(AtomicBool::new(false));
-        let seen = mapped.clone();
+        let (send, mapped) = std::sync::mpsc::channel();
         staging.map_async(wgpu::MapMode::Read, 0..length as u64, move |result| {
-            seen.store(result.is_ok(), Ordering::Release);
+            let _ = send.send(result);
         });
         self.wait(Some(index))?;
         self.check()?;
-        if !mapped.load(Ordering::Acquire) {
+        // Another thread that waits may have taken the callback along and be about to call it.
+        if !matches!(mapped.recv(), Ok(Ok(()))) {
             bail!(Device, "{}: its memory could not be read", self.adapter);
         }
         match staging.get_mapped_range(0..length as u64) {

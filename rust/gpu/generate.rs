@@ -35,7 +35,7 @@ pub(super) fn arange(start: Scalar, step: Scalar, out: &Out<'_>) -> Result<()> {
         }
     };
     let ([a, b], [c, d]) = (words(start), words(step));
-    run(&ARANGE, &[out.dtype as u32, u32::from(whole)], [a, b, c, d], out, || {
+    run(&ARANGE, &[out.dtype as u32, u32::from(whole)], &[a, b, c, d], out, || {
         arange_constants(out.dtype, whole)
     })
 }
@@ -72,44 +72,54 @@ fn arange_constants(dtype: DType, whole: bool) -> String {
 /// Draws from the stream of `key`, from position `offset` on.
 pub(super) fn random(distribution: Distribution, key: u64, offset: u64, out: &Out<'_>) -> Result<()> {
     wgsl::check("random", out.dtype, out.buffer.device().adapter())?;
-    let kind = match distribution {
-        Distribution::Uniform if out.dtype.is_float() => Draw::Uniform,
-        Distribution::Normal if out.dtype.is_float() => Draw::Normal,
-        Distribution::Bits if !out.dtype.is_float() && out.dtype.size() <= 4 => Draw::Bits,
-        _ => bail!(
-            Device,
-            "random: {distribution:?} of {} is not yet on the GPU; draw it on the CPU",
-            out.dtype
-        ),
+    let (draw, low, span) = match distribution {
+        Distribution::Uniform if out.dtype.is_float() => (Draw::Uniform, 0, 0),
+        Distribution::Normal if out.dtype.is_float() => (Draw::Normal, 0, 0),
+        Distribution::Bits if !out.dtype.is_float() => (Draw::Bits, 0, 0),
+        Distribution::Integer { low, span } if out.dtype.is_int() => (Draw::Within, low as u64, span),
+        _ => bail!(DType, "random: {distribution:?} is not for {}", out.dtype),
     };
-    let words = [key as u32, (key >> 32) as u32, offset as u32, (offset >> 32) as u32];
-    run(&RANDOM, &[out.dtype as u32, kind as u32], words, out, || random_constants(out.dtype, kind))
+    let words = [key, offset, low, span].map(|x| [x as u32, (x >> 32) as u32]);
+    run(&RANDOM, &[out.dtype as u32, draw as u32], words.as_flattened(), out, || {
+        random_constants(out.dtype, draw)
+    })
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Draw {
     Bits,
+    Within,
     Uniform,
     Normal,
 }
 
-fn random_constants(dtype: DType, kind: Draw) -> String {
+fn random_constants(dtype: DType, draw: Draw) -> String {
     let value = Type::of(dtype).unwrap_or(Type::F32).name();
-    let single = match kind {
-        Draw::Uniform => "uniform_f32(word)".into(),
-        Draw::Bits if dtype == DType::Bool => "(word & 1u) == 1u".into(),
-        Draw::Bits => wgsl::narrow_word(dtype, "word"),
+    let long = dtype.size() == 8;
+    let words = if draw == Draw::Within || draw == Draw::Bits && long { 2 } else { 1 };
+    let wide = |low: &str, high: &str| format!("bitcast<{value}>(u64({low}) | (u64({high}) << 32u))");
+    let text = match draw {
+        Draw::Bits if dtype == DType::Bool => "(a & 1u) == 1u".into(),
+        Draw::Bits if long => wide("b", "a"),
+        Draw::Bits => wgsl::narrow_word(dtype, "a"),
+        Draw::Within if long => wide("within(a, b).x", "within(a, b).y"),
+        Draw::Within => wgsl::narrow_word(dtype, "within(a, b).x"),
+        // Half floats round towards 0, so that they stay below 1.
+        Draw::Uniform if dtype == DType::F16 => {
+            "bitcast<f32>(bitcast<u32>(uniform_f32(a)) & 0xffffe000u)".into()
+        }
+        Draw::Uniform if dtype == DType::BF16 => {
+            "bitcast<f32>(bitcast<u32>(uniform_f32(a)) & 0xffff0000u)".into()
+        }
+        Draw::Uniform => "uniform_f32(a)".into(),
         Draw::Normal => format!("{value}(0)"),
     };
-    let (paired, flag) = match kind {
-        Draw::Normal => ("normal_f32(a, b, odd)".into(), true),
-        _ => (format!("{value}(0)"), false),
-    };
-    let store = store_quad(dtype);
+    let (normal, store) = (draw == Draw::Normal, store_quad(dtype));
+    let of_normal = if normal { "x".into() } else { format!("{value}(0)") };
     format!(
-        "alias Value = {value};\nconst PAIRED: bool = {flag};\n\
-         fn single(word: u32) -> Value {{ return {single}; }}\n\
-         fn paired(a: u32, b: u32, odd: bool) -> Value {{ return {paired}; }}\n{store}"
+        "alias Value = {value};\nconst WORDS: u32 = {words}u;\nconst NORMAL: bool = {normal};\n\
+         fn draw(a: u32, b: u32) -> Value {{ return {text}; }}\n\
+         fn normal(x: f32) -> Value {{ return {of_normal}; }}\n{store}"
     )
 }
 
@@ -127,7 +137,7 @@ fn store_quad(dtype: DType) -> String {
 fn run(
     shader: &'static Shader,
     variant: &[u32],
-    words: [u32; 4],
+    words: &[u32],
     out: &Out<'_>,
     constants: impl FnOnce() -> String,
 ) -> Result<()> {
@@ -143,7 +153,7 @@ fn run(
     };
     let groups = grid((count as u64).div_ceil(4 * LANES));
     let mut all = vec![count as u32, groups[0] * LANES as u32];
-    all.extend(words);
+    all.extend_from_slice(words);
     let parameters = shared.parameters(all.len());
     let key = Key::Shader(shader.name, variant.to_vec());
     let pipeline = shared.pipelines.get(shared, &key, || Ok(shader.source(&constants(), parameters)))?;
@@ -161,14 +171,14 @@ pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
                 all.push((format!("arange {dtype} {whole}"), source));
             }
         }
-        let kinds: &[Draw] = match dtype.is_float() {
+        let draws: &[Draw] = match dtype.is_float() {
             true => &[Draw::Uniform, Draw::Normal],
-            false if dtype.size() <= 4 => &[Draw::Bits],
-            false => &[],
+            false if dtype == DType::Bool => &[Draw::Bits],
+            false => &[Draw::Bits, Draw::Within],
         };
-        for &kind in kinds {
-            let source = RANDOM.source(&random_constants(dtype, kind), parameters);
-            all.push((format!("random {dtype} {}", kind as u32), source));
+        for &draw in draws {
+            let source = RANDOM.source(&random_constants(dtype, draw), parameters);
+            all.push((format!("random {dtype} {draw:?}"), source));
         }
     }
     all

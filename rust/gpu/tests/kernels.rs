@@ -255,8 +255,39 @@ fn random_numbers_are_the_cpus() {
                 "key {key} offset {offset} element {i}: {got:?}, not {want}"
             );
         }
-        for (i, got) in draw(Distribution::Bits, 1001, DType::U32).into_iter().enumerate() {
-            assert_eq!(got, Number::Int(word(key, offset + i as u64) as i128));
+        for dtype in [DType::Bool, DType::U8, DType::I16, DType::U32] {
+            for (i, got) in draw(Distribution::Bits, 1001, dtype).into_iter().enumerate() {
+                let word = word(key, offset + i as u64);
+                let word = if dtype == DType::Bool { word & 1 } else { word };
+                assert_eq!(got, super::reference::wrap(dtype, word as i128), "{dtype}");
+            }
+        }
+        // 64 bits take two words, the first of them high.
+        let pair = |i: usize| {
+            let place = (offset + i as u64).wrapping_mul(2);
+            (word(key, place) as u64) << 32 | word(key, place + 1) as u64
+        };
+        let mut dtypes = vec![DType::I32, DType::U8];
+        dtypes.extend(device.adapter().int64.then_some(DType::I64));
+        for dtype in dtypes {
+            for (low, span) in [(0, 1), (-5, 10), (0, 1 << 31), (7, 3 << 40), (i64::MIN, u64::MAX)] {
+                for (i, got) in draw(Distribution::Integer { low, span }, 501, dtype).into_iter().enumerate()
+                {
+                    let want = low as i128 + (pair(i) as u128 * span as u128 >> 64) as i128;
+                    assert_eq!(got, super::reference::wrap(dtype, want), "{dtype} {low} {span} element {i}");
+                }
+            }
+            if dtype == DType::I64 {
+                for (i, got) in draw(Distribution::Bits, 101, dtype).into_iter().enumerate() {
+                    assert_eq!(got, super::reference::wrap(dtype, pair(i) as i128));
+                }
+            }
+        }
+        for (dtype, mask) in [(DType::F16, 0xffff_e000), (DType::BF16, 0xffff_0000)] {
+            for (i, got) in draw(Distribution::Uniform, 1001, dtype).into_iter().enumerate() {
+                let want = f32::from_bits(rng::uniform_f32(word(key, offset + i as u64)).to_bits() & mask);
+                assert_eq!(got, Number::Float(want as f64), "{dtype}");
+            }
         }
     }
 }

@@ -188,3 +188,86 @@ fn threads_share_a_device() {
         }
     });
 }
+
+/// Runs a test that is ignored otherwise in a process of its own, where it may spoil the whole backend.
+fn in_a_process(test: &str, set: &[(&str, &str)], unset: &[&str]) {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args([&format!("gpu::tests::memory::{test}"), "--exact", "--ignored", "--nocapture"]);
+    command.envs(set.iter().copied());
+    for name in unset {
+        command.env_remove(name);
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_forked_child_gets_an_error() {
+    in_a_process("child_of_a_fork", &[], &[]);
+}
+
+#[test]
+#[ignore = "run by another test"]
+fn child_of_a_fork() {
+    // A child of a process that never touched its GPU may use it.
+    after_fork_in_child();
+    let Some(device) = device() else { return };
+    let x = device.upload(&[1, 2, 3, 4]).unwrap();
+    after_fork_in_child();
+    let errors = [
+        x.download(0..4).err(),
+        device.alloc(4).err(),
+        super::super::alloc(4).err(),
+        adapters().err(),
+        named("").err(),
+    ];
+    for error in errors {
+        assert!(error.unwrap().to_string().contains("spawn"));
+    }
+    drop(x);
+    drop(device);
+}
+
+#[test]
+fn without_a_driver_the_error_says_so() {
+    in_a_process("no_driver", &[("VK_DRIVER_FILES", "/dev/null"), ("VK_ICD_FILENAMES", "/dev/null")], &[]);
+}
+
+#[test]
+#[ignore = "run by another test"]
+fn no_driver() {
+    if cfg!(target_os = "linux") {
+        assert!(adapters().unwrap().is_empty());
+        let error = super::super::alloc(4).err().unwrap();
+        assert!(matches!(&error, Error::Device(message) if message.contains("driver")), "{error}");
+    }
+}
+
+#[test]
+fn software_is_used_only_when_named() {
+    in_a_process("software_unnamed", &[], &[ADAPTER_VARIABLE]);
+    in_a_process("nothing_of_that_name", &[(ADAPTER_VARIABLE, "no such card")], &[]);
+}
+
+#[test]
+#[ignore = "run by another test"]
+fn software_unnamed() {
+    let all = adapters().unwrap();
+    assert!(all.iter().all(|(adapter, usable)| !usable || adapter.kind != Kind::Software));
+    match default() {
+        Ok(device) => assert_ne!(device.adapter().kind, Kind::Software),
+        Err(error) => assert!(all.iter().all(|(a, _)| error.to_string().contains(&a.name)), "{error}"),
+    }
+}
+
+#[test]
+#[ignore = "run by another test"]
+fn nothing_of_that_name() {
+    let error = super::super::upload(&[1]).err().unwrap().to_string();
+    assert!(adapters().unwrap().is_empty() || error.contains("does not contain \"no such card\""), "{error}");
+}
