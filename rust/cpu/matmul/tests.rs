@@ -51,8 +51,8 @@ impl Lie {
             Lie::Strided => (2 * ci + 1, 2, 3),
             Lie::SameRow => (0, 1, 0),
             Lie::SameColumn => (1, 0, 0),
-            Lie::Backwards => (-1, -ri, r as isize * ci),
-            Lie::RowsBackwards => (-ci, 1, ri * ci),
+            Lie::Backwards => (-1, -ri, (ri * ci - 1).max(0)),
+            Lie::RowsBackwards => (-ci, 1, (ri * ci - ci).max(0)),
         }
     }
 }
@@ -84,8 +84,12 @@ impl Case {
         let &Case { m, n, k, batch, .. } = self;
         let (rsa, csa, a0) = self.a.strides(m, k);
         let (rsb, csb, b0) = self.b.strides(k, n);
-        let room = |rows: usize, cols: usize| 2 * rows * cols + 3 * rows + cols + 4;
-        let (a_room, b_room) = (room(m, k), room(k, n));
+        // Not an element more than is named, so that a sanitizer sees any read beyond.
+        let room = |first: isize, rs: isize, cs: isize, rows: usize, cols: usize| {
+            let last = |stride: isize, count: usize| (stride * (count as isize - 1)).max(0);
+            (first + last(rs, rows) + last(cs, cols) + 1) as usize
+        };
+        let (a_room, b_room) = (room(a0, rsa, csa, m, k), room(b0, rsb, csb, k, n));
         let a: Vec<T> = (0..a_room * batch).map(|i| from(i + 7)).collect();
         let b: Vec<T> = (0..b_room * batch).map(|i| from(3 * i + 1)).collect();
         let a_step = if self.share_b { m * k } else { a_room };

@@ -56,9 +56,12 @@ pub unsafe fn tiled<S: Operand>(job: &Job<S>) -> Result<()> {
     let b_pack = Shared::new(a_pack.at(a_len));
     let sums = Shared::new(if narrow { b_pack.at(b_len) } else { job.c.at(0).cast() });
 
-    let (row_blocks, col_blocks) = (Even::at_most(m, BLOCK), Even::at_most(n, BLOCK));
-    for cols in col_blocks.iter() {
-        let panels = Even::at_most(cols.len().div_ceil(table.lanes), table.tiles[0].len());
+    // Columns are cut between vectors, so that none but the last is partial.
+    let col_blocks = Even::at_most(n.div_ceil(table.lanes), BLOCK / table.lanes);
+    let row_blocks = Even::at_most(m, BLOCK);
+    for vectors in col_blocks.iter() {
+        let cols = vectors.start * table.lanes..(vectors.end * table.lanes).min(n);
+        let panels = Even::at_most(vectors.len(), table.tiles[0].len());
         for (i, depth) in steps.iter().enumerate() {
             for (j, rows) in row_blocks.iter().enumerate() {
                 let strips = Even::at_most(rows.len(), table.tiles.len());
