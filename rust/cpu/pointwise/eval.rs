@@ -1,36 +1,48 @@
 //! Runs a plan block by block: finds or gathers the operands of a block, runs the loops, and leaves the
 //! results in scratch or in the outputs' memory.
 
+use super::cast::scalar_bits;
 use super::plan::{Given, Plan, plan};
+use crate::bail;
 use crate::core::{Result, Scalar, Shape};
 use crate::cpu::isa::{self, Isa};
 use crate::cpu::view::Axes;
 use crate::cpu::{Memory, Out, View};
 use crate::for_width;
-use crate::ir::kernel::Fused;
 use crate::ir::Program;
+use crate::ir::kernel::Fused;
 use smallvec::SmallVec;
 use std::cell::Cell;
+use std::sync::Arc;
 
 /// A program bound to operands and a shape, ready to give its values block by block. Workers share it;
 /// each has a [`Scratch`] of its own.
 pub struct Evaluator<'a> {
-    plan: Plan,
+    plan: Arc<Plan>,
+    scalars: &'a [Scalar],
     operands: SmallVec<[Operand<'a>; 8]>,
+    /// Of strided operands.
+    axes: SmallVec<[Axes; 2]>,
     /// Elements in all.
     count: usize,
     /// Blocks do not cross the ends of these rows.
     row: usize,
 }
 
-/// How the elements of an operand are reached.
-enum Operand<'a> {
+/// An operand and how its elements are reached.
+struct Operand<'a> {
+    view: &'a View<'a>,
+    how: How,
+}
+
+enum How {
     /// Row-major: in place.
-    Whole(&'a View<'a>),
+    Whole,
     /// One element, spread over a block beforehand.
-    Single(&'a View<'a>),
-    /// Along rows: in place if the block lies within one, else collected.
-    Strided(&'a View<'a>, Axes),
+    Single,
+    /// Along rows, by the n-th of the evaluator's axes: in place if the block lies within one, else
+    /// collected.
+    Strided(usize),
 }
 
 /// What a worker needs: blocks for intermediate values, and where each value is.
@@ -82,33 +94,41 @@ impl<'a> Evaluator<'a> {
 
     /// With known outputs, fewer results have to be made in scratch and copied.
     pub(super) fn bind(
-        program: &Program,
-        scalars: &[Scalar],
+        program: &Arc<Program>,
+        scalars: &'a [Scalar],
         inputs: &'a [View<'a>],
         count: usize,
         outputs: Option<&[Out]>,
         isa: Isa,
     ) -> Result<Evaluator<'a>> {
+        let (tensors, numbers) = (program.inputs.len(), program.scalars.len());
+        if (inputs.len(), scalars.len()) != (tensors, numbers) {
+            bail!(Value, "pointwise: {} operands and {} scalars, where {tensors} and {numbers} belong", inputs.len(), scalars.len());
+        }
         let mut row = usize::MAX;
         let mut operands: SmallVec<[Operand; 8]> = SmallVec::new();
+        let mut axes: SmallVec<[Axes; 2]> = SmallVec::new();
         let mut given: SmallVec<[Given; 8]> = SmallVec::new();
         for view in inputs {
-            let mut under = 0;
-            if view.layout.is_contiguous() {
+            let (mut single, mut under) = (false, 0);
+            let how = if view.layout.is_contiguous() {
                 under = outputs.map_or(!0, |outputs| overlaid(view, count, outputs));
-                operands.push(Operand::Whole(view));
+                How::Whole
             } else if view.layout.is_single() {
-                operands.push(Operand::Single(view));
+                single = true;
+                How::Single
             } else {
-                let axes = Axes::new(view.layout);
-                if axes.run() >= Self::SHORT {
-                    row = row.min(axes.run());
+                let of = Axes::new(view.layout);
+                if of.run() >= Self::SHORT {
+                    row = row.min(of.run());
                 }
-                operands.push(Operand::Strided(view, axes));
-            }
-            given.push(Given { single: matches!(operands.last(), Some(Operand::Single(_))), under });
+                axes.push(of);
+                How::Strided(axes.len() - 1)
+            };
+            operands.push(Operand { view, how });
+            given.push(Given { single, under });
         }
-        Ok(Evaluator { plan: plan(program, scalars, &given, isa)?, operands, count, row })
+        Ok(Evaluator { plan: plan(program, &given, isa)?, scalars, operands, axes, count, row })
     }
 
     /// Rows shorter than this are collected, several to a block.
@@ -131,11 +151,12 @@ impl<'a> Evaluator<'a> {
         let len = Self::BLOCK.min(self.count);
         // SAFETY: places have room for `len` elements, and single elements are readable.
         unsafe {
-            for &(place, bits, width) in &self.plan.splats {
-                fill((&raw const bits).cast(), width, scratch.table[place as usize], len);
+            for &(place, index, dtype) in &self.plan.splats {
+                let bits = scalar_bits(self.scalars[index], dtype);
+                fill((&raw const bits).cast(), dtype.size(), scratch.table[place as usize], len);
             }
-            for (i, operand) in self.operands.iter().enumerate() {
-                if let Operand::Single(view) = operand {
+            for (i, Operand { view, how }) in self.operands.iter().enumerate() {
+                if matches!(how, How::Single) {
                     fill(view.first(), view.dtype.size(), scratch.table[i], len);
                 }
             }
@@ -190,16 +211,14 @@ impl<'a> Evaluator<'a> {
     }
 
     fn run(&self, scratch: &mut Scratch, start: usize, len: usize) {
-        for (i, operand) in self.operands.iter().enumerate() {
-            match operand {
-                Operand::Whole(view) => {
-                    scratch.table[i] = view.first().wrapping_add(start * view.dtype.size()).cast_mut()
-                }
-                Operand::Single(_) => {}
-                Operand::Strided(view, axes) => {
+        for (i, Operand { view, how }) in self.operands.iter().enumerate() {
+            match how {
+                How::Whole => scratch.table[i] = view.first().wrapping_add(start * view.dtype.size()).cast_mut(),
+                How::Single => {}
+                How::Strided(n) => {
                     let to = scratch.own(i);
                     // SAFETY: the place has room for a block, and the view's elements are readable.
-                    scratch.table[i] = unsafe { collect(view, axes, start, len, to) };
+                    scratch.table[i] = unsafe { collect(view, &self.axes[*n], start, len, to) };
                 }
             }
         }

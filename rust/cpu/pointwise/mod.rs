@@ -20,6 +20,7 @@ use super::{Out, View, isa};
 use crate::core::{Result, Scalar};
 use crate::ir::kernel::Fused;
 use crate::ir::{Program, Reg, Step};
+use std::sync::Arc;
 
 /// About how many elements a thread takes at a time.
 const GRAIN: usize = 32 * Evaluator::BLOCK;
@@ -55,7 +56,7 @@ pub struct Segment<'a> {
 
 /// One program over many groups of operands, as one parallel region: an optimizer's step over all
 /// parameters.
-pub fn pointwise_segments(program: &Program, segments: &[Segment]) -> Result<()> {
+pub fn pointwise_segments(program: &Arc<Program>, segments: &[Segment]) -> Result<()> {
     let counts = || segments.iter().map(|s| s.outputs.first().map_or(0, |out| out.shape.count()));
     let total: usize = counts().sum();
     // Chunks are equal parts of all segments laid end to end.

@@ -2,7 +2,7 @@
 //! what depends on scalars alone is set apart, and every value gets a place to live in. Running them is
 //! `eval`'s part.
 
-use super::cast::{cast, narrow, scalar_bits, to_odd, widen};
+use super::cast::{cast, narrow, to_odd, widen};
 use super::loops::{self, Loop};
 use crate::bail;
 use crate::core::{DType, Result};
@@ -10,6 +10,8 @@ use crate::cpu::isa::Isa;
 use crate::ir::elementwise::Class;
 use crate::ir::{Program, Reg, Step};
 use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::sync::Arc;
 
 /// Where a block of values is: an index into the scratch's table of addresses. Operands come first.
 pub(super) type Place = u16;
@@ -33,8 +35,8 @@ pub(super) struct Output {
 /// The instructions for a block.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// The same number in every element, written once: place, bits, width.
-    pub splats: SmallVec<[(Place, u64, usize); 4]>,
+    /// Places of scalar parameters, the same number in every element, written once: place, index, dtype.
+    pub splats: SmallVec<[(Place, usize, DType); 4]>,
     /// Run once, on splats and operands of one element.
     pub setup: SmallVec<[Instr; 2]>,
     pub steps: SmallVec<[Instr; 8]>,
@@ -46,7 +48,7 @@ pub(super) struct Plan {
 }
 
 /// What the plan has to know about an operand.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Given {
     /// All its elements are one.
     pub single: bool,
@@ -80,10 +82,43 @@ struct Lowering<'a> {
     steps: SmallVec<[usize; 16]>,
 }
 
-pub(super) fn plan(program: &Program, scalars: &[crate::core::Scalar], given: &[Given], isa: Isa) -> Result<Plan> {
-    if scalars.len() != program.scalars.len() || given.len() != program.inputs.len() {
-        bail!(Value, "pointwise: the program takes {} operands and {} scalars", program.inputs.len(), program.scalars.len());
-    }
+/// A plan that was made before, with all that it depends on. The program is kept alive, so that its
+/// address means it and no other.
+struct Known {
+    program: Arc<Program>,
+    given: SmallVec<[Given; 4]>,
+    isa: Isa,
+    plan: Arc<Plan>,
+}
+
+/// Plans that a thread remembers; each address has one place.
+const KNOWN: usize = 128;
+
+thread_local! {
+    static PLANS: RefCell<Vec<Option<Known>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The plan of a program: planning costs more than running on a small tensor, so plans are remembered.
+pub(super) fn plan(program: &Arc<Program>, given: &[Given], isa: Isa) -> Result<Arc<Plan>> {
+    let at = Arc::as_ptr(program) as usize / size_of::<Program>() % KNOWN;
+    PLANS.with_borrow_mut(|plans| {
+        if plans.is_empty() {
+            plans.resize_with(KNOWN, || None);
+        }
+        if let Some(known) = &plans[at]
+            && Arc::ptr_eq(&known.program, program)
+            && known.given[..] == *given
+            && known.isa == isa
+        {
+            return Ok(known.plan.clone());
+        }
+        let plan = Arc::new(lower(program, given, isa)?);
+        plans[at] = Some(Known { program: program.clone(), given: given.into(), isa, plan: plan.clone() });
+        Ok(plan)
+    })
+}
+
+fn lower(program: &Program, given: &[Given], isa: Isa) -> Result<Plan> {
     let mut lowering =
         Lowering { program, isa, values: SmallVec::new(), code: SmallVec::new(), steps: SmallVec::new() };
     for (&dtype, given) in program.inputs.iter().zip(given) {
@@ -92,11 +127,11 @@ pub(super) fn plan(program: &Program, scalars: &[crate::core::Scalar], given: &[
     for &dtype in &program.scalars {
         lowering.value(dtype, true, false);
     }
-    for step in &program.steps {
-        let value = lowering.step(*step)?;
+    for &step in &program.steps {
+        let value = lowering.step(step)?;
         lowering.steps.push(value);
     }
-    Ok(lowering.finish(scalars, given))
+    Ok(lowering.finish(given))
 }
 
 impl Lowering<'_> {
@@ -180,7 +215,7 @@ impl Lowering<'_> {
 
     /// Gives values their places and sorts instructions into those that run once and those that run for
     /// each block.
-    fn finish(mut self, scalars: &[crate::core::Scalar], given: &[Given]) -> Plan {
+    fn finish(mut self, given: &[Given]) -> Plan {
         let mut plan = Plan::default();
         let outputs: SmallVec<[usize; 2]> = self.program.outputs.iter().map(|&reg| self.of(reg)).collect();
         for (at, &(_, args, _)) in self.code.iter().enumerate() {
@@ -198,8 +233,7 @@ impl Lowering<'_> {
                 value.place = plan.places as Place;
                 plan.places += 1;
                 if !value.made {
-                    let bits = scalar_bits(scalars[i - operands], value.dtype);
-                    plan.splats.push((value.place, bits, value.dtype.size()));
+                    plan.splats.push((value.place, i - operands, value.dtype));
                 }
             }
         }

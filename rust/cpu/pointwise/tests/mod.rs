@@ -10,6 +10,7 @@ use crate::cpu::isa::Isa;
 use crate::cpu::lanes::f16_to_f32;
 use crate::cpu::{Out, View};
 use crate::ir::{Elementwise, Program, Reg, Step};
+use std::sync::Arc;
 
 /// An array of any dtype.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,6 +116,7 @@ pub fn run(program: &Program, scalars: &[Scalar], inputs: &[&Array], shape: &Sha
     let mut outputs = empty(program, shape);
     let views: Vec<View> = inputs.iter().map(|a| a.view()).collect();
     let outs = outs(&mut outputs, shape);
+    let program = &Arc::new(program.clone());
     let evaluator = Evaluator::bind(program, scalars, &views, shape.count(), Some(&outs), isa).unwrap();
     evaluator.write(&mut evaluator.scratch().unwrap(), &outs, 0, shape.count());
     outputs

@@ -261,7 +261,7 @@ fn outputs_that_are_inputs_or_scalars() {
 
 #[test]
 fn segments_are_runs_of_one_program() {
-    let program = chain(DType::F32);
+    let program = Arc::new(chain(DType::F32));
     let sizes = [1, 40_000, 0, 7, 100_000, 64];
     let arrays: Vec<Array> = sizes.iter().map(|&n| ramp(DType::F32, n)).collect();
     let shapes: Vec<Shape> = sizes.iter().map(|&n| Shape::new(&[n])).collect();
