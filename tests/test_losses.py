@@ -113,7 +113,7 @@ def test_elementwise_loss(name):
 def test_losses_do_not_broadcast(name):
     make, options, arguments, _ = ELEMENTWISE[name]
     column = [t64(arguments[0][:, :1]), *[t64(a) for a in arguments[1:]]]
-    with pytest.raises(ox.ShapeError, match=r"the input \(4, 1\) and the target \(4, 5\) differ in shape"):
+    with pytest.raises(ox.ShapeError, match=r"input \(4, 1\) and target \(4, 5\) must have one shape"):
         make(**options64(options))(*column)
 
 
@@ -130,7 +130,7 @@ def test_parameters_out_of_range():
         F.huber_loss(x, x, delta=0.0)
     with pytest.raises(ValueError, match="beta must not be negative"):
         F.smooth_l1_loss(x, x, beta=-1.0)
-    with pytest.raises(ValueError, match="label_smoothing must lie between 0 and 1"):
+    with pytest.raises(ValueError, match="label_smoothing must be between 0 and 1"):
         F.cross_entropy(ox.ones(2, 3), ox.tensor([0, 1]), label_smoothing=1.5)
     with pytest.raises(ValueError, match="reduction"):
         F.mse_loss(x, x, "avg")
@@ -148,7 +148,7 @@ def test_bce_is_at_most_100_and_its_gradient_finite():
     loss.sum().backward()
     assert bool(x.grad.isfinite().all()), x.grad
     assert x.grad.tolist()[7] == pytest.approx(2.0**24)
-    assert x.grad.tolist()[6] == pytest.approx(-1e30)
+    assert x.grad.tolist()[6] == pytest.approx(-1e12)  # bounded, as PyTorch's
     assert bool(F.binary_cross_entropy(ox.tensor([1.5]), ox.tensor([1.0])).isnan())
 
 
@@ -292,13 +292,13 @@ def test_classification_errors():
     logits = ox.ones(4, 3)
     with pytest.raises(ox.ShapeError, match="cross_entropy"):
         F.cross_entropy(logits, ox.tensor([0, 1]))
-    with pytest.raises(ox.ShapeError, match=r"need a target of shape \(\), not \(3,\)"):
+    with pytest.raises(ox.ShapeError, match=r"for scores \(3,\) targets are integers \(\), or probabilities"):
         F.cross_entropy(ox.ones(3), ox.tensor([0, 1, 2]))
-    with pytest.raises(ox.ShapeError, match="differ in shape"):
+    with pytest.raises(ox.ShapeError, match="not float32"):
         F.cross_entropy(logits, ox.ones(4))
-    with pytest.raises(ox.ShapeError, match=r"weight \(2,\) is not \(3,\)"):
+    with pytest.raises(ox.ShapeError, match=r"weight \(2,\) for 3 classes"):
         F.cross_entropy(logits, ox.ones(4, 3), weight=ox.ones(2))
-    with pytest.raises(ox.ShapeError, match="need a class axis"):
+    with pytest.raises(ox.ShapeError, match="at least one axis"):
         F.cross_entropy(ox.tensor(1.0), ox.tensor(0))
     with pytest.raises(IndexError):
         F.cross_entropy(logits, ox.tensor([0, 1, 2, 3])).item()

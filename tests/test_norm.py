@@ -142,7 +142,7 @@ def test_group_norm(groups):
 def test_group_norm_errors():
     with pytest.raises(ValueError, match="6 channels do not split into 4 groups"):
         nn.GroupNorm(4, 6)
-    with pytest.raises(ox.ShapeError, match=r"channels of \(2, 5\) do not split into 2 groups"):
+    with pytest.raises(ValueError, match="group_norm: 5 channels do not divide into 2 groups"):
         nn.GroupNorm(2, 6)(ox.ones(2, 5))
 
 
@@ -178,9 +178,11 @@ def test_rms_norm():
     norm.load_state_dict({"weight": weight})
     assert_close(norm(t64(x)), x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-3) * weight)
     check_gradients(lambda x, w: F.rms_norm(x, (2, 3), w), draw(2, 2, 3), draw(2, 3))
-    tiny = nn.RMSNorm(4)(ox.full((4,), 1e-4)).numpy()
+    tiny = nn.RMSNorm(4)(ox.full((4,), 1e-4)).detach().numpy()
     np.testing.assert_allclose(tiny, 1e-4 / np.sqrt(1e-8 + 2.0**-23), rtol=1e-5)
-    with pytest.raises(ox.ShapeError, match=r"rms_norm: \(2, 4\) does not end in \(5,\)"):
+    with pytest.raises(
+        ox.ShapeError, match=r"rms_norm: input \(2, 4\) does not end with the normalized shape \(5,\)"
+    ):
         nn.RMSNorm(5)(ox.ones(2, 4))
 
 

@@ -13,7 +13,8 @@ from .parameter import Parameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._core import Device, DType, Tensor
+    from .._core import Tensor
+    from .._core import dtype as DType
 
 
 class _Inplace(Module):
@@ -144,7 +145,7 @@ class PReLU(Module):
         num_parameters: int = 1,
         init: float = 0.25,
         *,
-        device: Device | None = None,
+        device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
         super().__init__()

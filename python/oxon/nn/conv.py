@@ -6,14 +6,18 @@ from .._core import empty
 from . import functional as F
 from . import init
 from .functional._check import sizes
-from .functional.conv import PAD_MODES, string_padding
+from .functional.conv import string_padding
 from .module import Module
 from .parameter import Parameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._core import Device, DType, Tensor
+    from .._core import Tensor
+    from .._core import dtype as DType
     from .functional._check import Size
+
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 class _Conv(Module):
@@ -33,7 +37,7 @@ class _Conv(Module):
         bias: bool = True,
         padding_mode: str = "zeros",
         *,
-        device: Device | None = None,
+        device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
         super().__init__()
@@ -42,9 +46,9 @@ class _Conv(Module):
             raise ValueError(
                 f"{name}: {in_channels} and {out_channels} channels do not split into {groups} groups"
             )
-        if padding_mode != "zeros" and padding_mode not in PAD_MODES:
+        if padding_mode not in PADDING_MODES:
             raise ValueError(
-                f"{name}: padding_mode must be one of zeros, {', '.join(PAD_MODES)}, not {padding_mode!r}"
+                f"{name}: padding_mode must be one of {', '.join(PADDING_MODES)}, not {padding_mode!r}"
             )
         self.in_channels = in_channels
         self.out_channels = out_channels

@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
-    from .._core import Device, DType, Tensor
+    from .._core import Tensor
+    from .._core import dtype as DType
 
 
 class Embedding(Module):
@@ -39,7 +40,7 @@ class Embedding(Module):
         embedding_dim: int,
         padding_idx: int | None = None,
         *,
-        device: Device | None = None,
+        device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
         super().__init__()

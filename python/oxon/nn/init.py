@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from .._core import Tensor, eye, float64, full_like, no_grad, rand, randn
-from .._core import erfinv as _erfinv
+from .._core import Tensor, erfinv, eye, float64, full_like, randn
+from ..autograd import no_grad
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 def _bind(tensor: Tensor, value: Tensor) -> Tensor:
     with no_grad():
         return tensor.copy_(value)
-
-
-def _rand(tensor: Tensor, generator: Generator | None) -> Tensor:
-    return rand(tuple(tensor.shape), dtype=tensor.dtype, device=tensor.device, generator=generator)
-
-
-def _randn(tensor: Tensor, generator: Generator | None) -> Tensor:
-    return randn(tuple(tensor.shape), dtype=tensor.dtype, device=tensor.device, generator=generator)
 
 
 # -- plain distributions ---------------------------------------------------------------------------
@@ -39,14 +31,16 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     >>> bool((w >= -1).all()), bool((w < 1).all())
     (True, True)
     """
-    return _bind(tensor, _rand(tensor, generator) * (b - a) + a)
+    with no_grad():
+        return tensor.uniform_(a, b, generator=generator)
 
 
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
     """Normal with `mean` and standard deviation `std`."""
-    return _bind(tensor, _randn(tensor, generator) * std + mean)
+    with no_grad():
+        return tensor.normal_(mean, std, generator=generator)
 
 
 def trunc_normal_(
@@ -63,8 +57,9 @@ def trunc_normal_(
     cumulative probability is p: mean + std √2 erf⁻¹(2p - 1).
     """
     low, high = (math.erf((bound - mean) / (std * math.sqrt(2.0))) for bound in (a, b))
-    value = _erfinv(_rand(tensor, generator) * (high - low) + low) * (std * math.sqrt(2.0)) + mean
-    return _bind(tensor, value.clamp(a, b))
+    with no_grad():
+        p = tensor.uniform_(low, high, generator=generator)
+        return tensor.copy_((erfinv(p) * (std * math.sqrt(2.0)) + mean).clamp(a, b))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:

@@ -10,7 +10,8 @@ from .parameter import Parameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._core import Device, DType, Tensor
+    from .._core import Tensor
+    from .._core import dtype as DType
 
 
 class Linear(Module):
@@ -38,7 +39,7 @@ class Linear(Module):
         out_features: int,
         bias: bool = True,
         *,
-        device: Device | None = None,
+        device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
         super().__init__()
@@ -87,7 +88,7 @@ class Bilinear(Module):
         out_features: int,
         bias: bool = True,
         *,
-        device: Device | None = None,
+        device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
         super().__init__()

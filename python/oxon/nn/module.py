@@ -7,7 +7,8 @@ an attribute costs what it costs in any Python object, and `super().__init__()` 
 
 from __future__ import annotations
 
-from .._core import Tensor, no_grad, tensor, zeros_like
+from .._core import Tensor, tensor, zeros_like
+from ..autograd import no_grad
 from ._messages import describe_mismatch, note_module
 from .parameter import Parameter
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Self
 
-    from .._core import DType
+    from .._core import dtype as DType
 
 
 class RemovableHandle:
@@ -435,13 +436,16 @@ class Module:
     def to(self, *args: Any, device: Any = None, dtype: DType | None = None) -> Self:
         """Move the parameters and buffers to a device, cast the floating-point ones to a dtype, or both.
 
-        `to("gpu")`, `to(ox.float16)`, `to("gpu", ox.float16)` and the keywords are all accepted.
+        `to("gpu")`, `to(ox.float16)`, `to("gpu", ox.float16)`, `to(tensor)` for both of a tensor's, and
+        the keywords are all accepted.
         Parameters keep their identity, so an optimizer made before still holds them.
         """
         for argument in args:
-            if isinstance(argument, str) or hasattr(argument, "type"):
+            if isinstance(argument, Tensor):
+                device, dtype = argument.device, argument.dtype
+            elif isinstance(argument, str):
                 device = argument
-            elif argument is not None:
+            else:
                 dtype = argument
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(f"Module.to casts to floating-point dtypes only, not to {dtype}")

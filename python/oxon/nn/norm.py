@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .._core import ShapeError, no_grad, ones, tensor, zeros
+from .._core import ShapeError, ones, tensor, zeros
+from ..autograd import no_grad
 from . import functional as F
 from . import init
 from .module import Module
@@ -12,7 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._core import Device, DType, Tensor
+    from .._core import Tensor
+    from .._core import dtype as DType
 
 
 class _RunningNorm(Module):
@@ -34,7 +36,7 @@ class _RunningNorm(Module):
         momentum: float | None,
         affine: bool,
         track_running_stats: bool,
-        device: Device | None,
+        device: str | None,
         dtype: DType | None,
     ) -> None:
         super().__init__()
@@ -93,7 +95,7 @@ class _BatchNorm(_RunningNorm):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
-        device: Device | None = None,
+        device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
@@ -180,7 +182,7 @@ class _InstanceNorm(_RunningNorm):
         affine: bool = False,
         track_running_stats: bool = False,
         *,
-        device: Device | None = None,
+        device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
@@ -271,7 +273,7 @@ class GroupNorm(Module):
         eps: float = 1e-5,
         affine: bool = True,
         *,
-        device: Device | None = None,
+        device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
         super().__init__()
@@ -330,7 +332,7 @@ class LayerNorm(Module):
         elementwise_affine: bool = True,
         bias: bool = True,
         *,
-        device: Device | None = None,
+        device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
         super().__init__()
@@ -382,7 +384,7 @@ class RMSNorm(Module):
         eps: float | None = None,
         elementwise_affine: bool = True,
         *,
-        device: Device | None = None,
+        device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
         super().__init__()

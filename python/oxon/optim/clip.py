@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from .._core import Tensor, clamp, no_grad, stack, zeros
+from .._core import Tensor, stack, zeros
+from ..autograd import no_grad
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def clip_grad_norm_(
             total = stack([(g.abs() ** p).sum() for _, g in pairs]).sum() ** (1.0 / p)
         if error_if_nonfinite and not math.isfinite(total.item()):
             raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {total.item()}")
-        factor = clamp(max_norm / (total + 1e-6), max=1.0)
+        factor = (max_norm / (total + 1e-6)).clamp(max=1.0)
         for parameter, g in pairs:
             parameter.grad = g * factor.to(g.dtype)
     return total
@@ -70,4 +71,4 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     """
     with no_grad():
         for parameter, g in _with_grad(parameters):
-            parameter.grad = clamp(g, -clip_value, clip_value)
+            parameter.grad = g.clamp(-clip_value, clip_value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .._core import Tensor, enable_grad, flush, no_grad, tensor, zeros_like
+from .._core import Tensor, flush, tensor, zeros_like
+from ..autograd import enable_grad, no_grad
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

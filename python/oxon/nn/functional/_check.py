@@ -1,4 +1,4 @@
-"""What the functions of this package share: sizes given as one number, unbatched input, reductions."""
+"""What the functions of this package share: sizes given as one number, agreement of shapes, reductions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from ..._core import ShapeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from ..._core import Tensor
 
@@ -26,24 +25,11 @@ def sizes(value: Size, rank: int, function: str, name: str) -> tuple[int, ...]:
     return result
 
 
-def batched(function: str, rank: int, x: Tensor, apply: Callable[[Tensor], Any]) -> Any:
-    """`apply` to x of shape (N, C, *rank axes), or to (C, *rank axes) through a batch of one."""
-    if x.ndim == rank + 2:
-        return apply(x)
-    if x.ndim != rank + 1:
-        axes = ", ".join(["L"] if rank == 1 else ["H", "W"])
-        raise ShapeError(f"{function}: expected (N, C, {axes}) or (C, {axes}), not {tuple(x.shape)}")
-    result = apply(x.unsqueeze(0))
-    if isinstance(result, tuple):
-        return tuple(part.squeeze(0) for part in result)
-    return result.squeeze(0)
-
-
 def same_shape(function: str, x: Tensor, target: Tensor) -> None:
     """Losses do not broadcast: (N, 1) against (N,) would silently compare every pair."""
     if x.shape != target.shape:
         raise ShapeError(
-            f"{function}: the input {tuple(x.shape)} and the target {tuple(target.shape)} differ in shape"
+            f"{function}: input {tuple(x.shape)} and target {tuple(target.shape)} must have one shape"
         )
 
 

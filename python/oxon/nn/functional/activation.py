@@ -20,7 +20,8 @@ from ..._core import softplus as _softplus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..._core import DType, Tensor
+    from ..._core import Tensor
+    from ..._core import dtype as DType
 
 __all__ = [
     "celu", "elu", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu",

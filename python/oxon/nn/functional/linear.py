@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from ..._core import ShapeError, einsum, linear
-from ..._core import embedding as _embedding
-from ..._core import one_hot as _one_hot
+from ..._core import ShapeError, einsum, embedding, linear, one_hot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,33 +29,3 @@ def bilinear(x1: Tensor, x2: Tensor, weight: Tensor, bias: Tensor | None = None)
         )
     y = einsum("...i,kij,...j->...k", x1, weight, x2)
     return y if bias is None else y + bias
-
-
-def embedding(indices: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
-    """The rows of `weight` at `indices`.
-
-    Args:
-        indices: integers of any shape `(*)`.
-        weight: `(num_embeddings, embedding_dim)`.
-        padding_idx: the row that gets no gradient; negative counts from the end.
-
-    Returns:
-        `(*, embedding_dim)`.
-    """
-    if padding_idx is not None:
-        rows = weight.shape[0]
-        if not -rows <= padding_idx < rows:
-            raise ValueError(f"embedding: padding_idx {padding_idx} lies outside the {rows} rows of weight")
-        padding_idx %= rows
-    return _embedding(indices, weight, padding_idx=padding_idx)
-
-
-def one_hot(indices: Tensor, num_classes: int = -1) -> Tensor:
-    """Integers `(*)` as rows of zeros with a one, `(*, num_classes)`, in int64.
-
-    Args:
-        num_classes: the length of a row; -1 takes one more than the largest index, which reads the data.
-    """
-    if num_classes == -1:
-        num_classes = int(indices.max().item()) + 1
-    return _one_hot(indices, num_classes)

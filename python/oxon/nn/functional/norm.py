@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ..._core import ShapeError, clamp, finfo, layer_norm, no_grad, rsqrt, sqrt
+from ..._core import ShapeError, finfo, group_norm, layer_norm
 from ..._core import batch_norm as _batch_norm
 from ..._core import batch_norm_train as _batch_norm_train
+from ..._core import rms_norm as _rms_norm
+from ...autograd import no_grad
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,24 +98,6 @@ def instance_norm(
     return _scaled(y.reshape(x.shape), weight, bias)
 
 
-def group_norm(
-    x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
-) -> Tensor:
-    """Each example's channels in `num_groups` groups, each group brought to mean 0 and variance 1.
-
-    Args:
-        x: `(N, C, *)`, with C a multiple of `num_groups`.
-        weight, bias: `(C,)` or None.
-    """
-    if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
-        raise ShapeError(
-            f"group_norm: the channels of {tuple(x.shape)} do not split into {num_groups} groups"
-        )
-    size = x.numel() // max(x.shape[0] * num_groups, 1)
-    y = layer_norm(x.reshape((x.shape[0], num_groups, size)), (size,), None, None, eps)
-    return _scaled(y.reshape(x.shape), weight, bias)
-
-
 def _scaled(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """y · weight + bias, both along axis 1."""
     per_channel = (y.shape[1],) + (1,) * (y.ndim - 2)
@@ -133,13 +117,7 @@ def rms_norm(
         weight: `normalized_shape` or None.
         eps: None for the spacing of numbers at 1 in x's dtype.
     """
-    shape = tuple(normalized_shape)
-    if not shape or tuple(x.shape[-len(shape) :]) != shape:
-        raise ShapeError(f"rms_norm: {tuple(x.shape)} does not end in {shape}")
-    if eps is None:
-        eps = finfo(x.dtype).eps
-    y = x * rsqrt((x * x).mean(tuple(range(-len(shape), 0)), keepdim=True) + eps)
-    return y if weight is None else y * weight
+    return _rms_norm(x, normalized_shape, weight, finfo(x.dtype).eps if eps is None else eps)
 
 
 def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
@@ -149,8 +127,7 @@ def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Te
     [[0.0, 1.0]]
     """
     if p == 2:
-        return x / sqrt(clamp((x * x).sum(dim, keepdim=True), min=eps * eps))
+        return x / (x * x).sum(dim, keepdim=True).clamp(min=eps * eps).sqrt()
     if p == float("inf"):
-        return x / clamp(x.abs().amax(dim, keepdim=True), min=eps)
-    total = (x.abs() ** p).sum(dim, keepdim=True)
-    return x / clamp(total, min=eps**p) ** (1.0 / p)
+        return x / x.abs().amax(dim, keepdim=True).clamp(min=eps)
+    return x / (x.abs() ** p).sum(dim, keepdim=True).clamp(min=eps**p) ** (1.0 / p)
