@@ -128,7 +128,8 @@ def test_default_weights_are_uniform_by_fan_in(layer, fan_in):
         assert np.abs(values).max() > 0.9 * bound
         assert abs(values.mean()) < 4 * bound / math.sqrt(3 * values.size)
     assert abs(layer.weight.detach().numpy().std() / (bound / math.sqrt(3)) - 1) < 0.05
-    assert layer.weight.requires_grad and layer.weight.is_leaf
+    assert layer.weight.requires_grad
+    assert layer.weight.is_leaf
 
 
 def test_default_weights_follow_the_seed():
@@ -192,7 +193,9 @@ def big(*shape):
 def test_distributions(fill, mean, std, bound):
     ox.manual_seed(3)
     w = big()
-    assert fill(w) is w and w.requires_grad and w.is_leaf
+    assert fill(w) is w
+    assert w.requires_grad
+    assert w.is_leaf
     values = w.detach().numpy()
     assert abs(values.mean() - mean) < 5 * std / math.sqrt(values.size)
     assert abs(values.std() / std - 1) < 0.02
@@ -215,7 +218,8 @@ def test_fans_count_the_window():
 def test_trunc_normal():
     ox.manual_seed(5)
     values = init.trunc_normal_(big(), 1.0, 2.0, 0.0, 3.0).detach().numpy()
-    assert values.min() >= 0 and values.max() <= 3
+    assert values.min() >= 0
+    assert values.max() <= 3
     # Of the standard normal between -1/2 and 1, moved back: mean 1 + 2 (φ(-1/2) - φ(1)) / (Φ(1) - Φ(-1/2)).
     phi = [math.exp(-z * z / 2) / math.sqrt(2 * math.pi) for z in (-0.5, 1.0)]
     mass = (math.erf(1 / math.sqrt(2)) - math.erf(-0.5 / math.sqrt(2))) / 2

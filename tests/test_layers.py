@@ -128,7 +128,7 @@ def test_activation_errors():
         nn.GELU("exact")
     with pytest.raises(ValueError, match="approximate"):
         F.gelu(ox.ones(1), "exact")
-    with pytest.raises(ValueError, match="min_val 1.0 must lie below max_val"):
+    with pytest.raises(ValueError, match=r"min_val 1.0 must lie below max_val"):
         nn.Hardtanh(1.0, -1.0)
     with pytest.raises(ValueError, match="lambd must not be negative"):
         F.softshrink(ox.ones(1), -1.0)
@@ -170,7 +170,8 @@ def test_bilinear():
 
 def test_embedding():
     layer = nn.Embedding(6, 3, padding_idx=-2).double()
-    assert layer.padding_idx == 4 and layer.weight.tolist()[4] == [0.0, 0.0, 0.0]
+    assert layer.padding_idx == 4
+    assert layer.weight.tolist()[4] == [0.0, 0.0, 0.0]
     indices = np.array([[0, 4, 5], [5, 1, 0]])
     out = layer(ox.tensor(indices))
     assert_close(out, layer.weight.detach().numpy()[indices])
@@ -181,11 +182,12 @@ def test_embedding():
     expected[4] = 0
     assert_close(layer.weight.grad, expected)
     pretrained = nn.Embedding.from_pretrained(t64(draw(4, 2)))
-    assert not pretrained.weight.requires_grad and pretrained.num_embeddings == 4
+    assert not pretrained.weight.requires_grad
+    assert pretrained.num_embeddings == 4
     assert_close(pretrained(ox.tensor(3)), draw(4, 2)[3])
     with pytest.raises(ValueError, match="Embedding: padding_idx 3 lies outside the 3 rows"):
         nn.Embedding(3, 2, padding_idx=3)
-    with pytest.raises(ValueError, match="embedding: padding_idx .* is not among 3 rows"):
+    with pytest.raises(ValueError, match=r"embedding: padding_idx .* is not among 3 rows"):
         F.embedding(ox.tensor(0), ox.ones(3, 2), -4)
     with pytest.raises(IndexError):
         layer(ox.tensor([6])).numpy()
@@ -202,10 +204,14 @@ def test_one_hot():
 
 def windows(x, kernel, stride, dilation):
     """Every window of x (N, C, *) as ((output position), (N, C, *kernel))."""
-    sizes = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation)]
+    sizes = [
+        (n - d * (k - 1) - 1) // s + 1
+        for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation, strict=True)
+    ]
     for position in itertools.product(*map(range, sizes)):
         cut = tuple(
-            slice(p * s, p * s + d * (k - 1) + 1, d) for p, k, s, d in zip(position, kernel, stride, dilation)
+            slice(p * s, p * s + d * (k - 1) + 1, d)
+            for p, k, s, d in zip(position, kernel, stride, dilation, strict=True)
         )
         yield position, sizes, x[(slice(None), slice(None), *cut)]
 
@@ -248,7 +254,7 @@ def padding_pairs(padding, kernel, dilation):
     if padding == "valid":
         return [(0, 0)] * len(kernel)
     if padding == "same":
-        totals = [d * (k - 1) for k, d in zip(kernel, dilation)]
+        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return [(t // 2, t - t // 2) for t in totals]
     return [(p, p) for p in pairs(padding, len(kernel))]
 
@@ -267,9 +273,9 @@ def test_conv2d(options):
     expected = conv(x, weight, bias, stride, padding, dilation, groups)
     assert_close(layer(t64(x)), expected)
     assert_close(layer(t64(x[0])), expected[0])
-    small = [a for a in (draw(1, 4, 5, 6), draw(4, 4 // groups, *kernel), None if bias is None else draw(4))]
+    small = [draw(1, 4, 5, 6), draw(4, 4 // groups, *kernel)] + ([] if bias is None else [draw(4)])
     functional = {k: v for k, v in options.items() if k not in ("kernel_size", "bias")}
-    check_gradients(lambda *a: F.conv2d(*a, **functional), *[a for a in small if a is not None])
+    check_gradients(lambda *a: F.conv2d(*a, **functional), *small)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +352,7 @@ def pool_reference(x, kernel, stride, padding, dilation=1, ceil=False, average=F
     kernel, padding, dilation = (pairs(v, rank) for v in (kernel, padding, dilation))
     stride = kernel if stride is None else pairs(stride, rank)
     sizes = []
-    for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation):
+    for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True):
         span = n + 2 * p - d * (k - 1) - 1
         size = (-(-span // s) if ceil else span // s) + 1
         sizes.append(size - 1 if ceil and (size - 1) * s >= n + p else size)
@@ -354,16 +360,20 @@ def pool_reference(x, kernel, stride, padding, dilation=1, ceil=False, average=F
     where = np.zeros(out.shape, np.int64)
     for index in np.ndindex(*out.shape):
         plane, position = x[index[:2]], index[2:]
-        starts = [i * s - p for i, s, p in zip(position, stride, padding)]
-        offsets = [range(0, k * d, d) for k, d in zip(kernel, dilation)]
+        starts = [i * s - p for i, s, p in zip(position, stride, padding, strict=True)]
+        offsets = [range(0, k * d, d) for k, d in zip(kernel, dilation, strict=True)]
         inside = [
             place
-            for place in itertools.product(*[[a + o for o in axis] for a, axis in zip(starts, offsets)])
-            if all(0 <= i < n for i, n in zip(place, plane.shape))
+            for place in itertools.product(
+                *[[a + o for o in axis] for a, axis in zip(starts, offsets, strict=True)]
+            )
+            if all(0 <= i < n for i, n in zip(place, plane.shape, strict=True))
         ]
         if average:
-            ends = [min(a + k, n + p) for a, k, n, p in zip(starts, kernel, plane.shape, padding)]
-            count = math.prod(e - a for a, e in zip(starts, ends)) if count_pad else len(inside)
+            ends = [
+                min(a + k, n + p) for a, k, n, p in zip(starts, kernel, plane.shape, padding, strict=True)
+            ]
+            count = math.prod(e - a for a, e in zip(starts, ends, strict=True)) if count_pad else len(inside)
             out[index] = sum(plane[place] for place in inside) / count
         else:
             best = max(inside, key=lambda place: plane[place])
@@ -446,11 +456,21 @@ def adaptive(x, sizes, function):
 def test_adaptive_pool2d(size):
     x = draw(2, 3, 6, 7)
     wanted = (size, size) if isinstance(size, int) else size
-    wanted = [have if want is None else want for want, have in zip(wanted, x.shape[2:])]
+    wanted = [have if want is None else want for want, have in zip(wanted, x.shape[2:], strict=True)]
     for layer, function in ((nn.AdaptiveAvgPool2d, np.mean), (nn.AdaptiveMaxPool2d, np.max)):
         assert_close(layer(size)(t64(x)), adaptive(x, wanted, function))
         assert_close(layer(size)(t64(x[0])), adaptive(x, wanted, function)[0])
         check_gradients(layer(size), draw(1, 2, 4, 5))
+
+
+def test_adaptive_max_pool_indices():
+    x = draw(2, 3, 4, 6)
+    values, places = nn.AdaptiveMaxPool2d((2, 3), return_indices=True)(t64(x))
+    flat = x.reshape(2, 3, -1)
+    assert_close(values, np.take_along_axis(flat, places.numpy().reshape(2, 3, -1), 2).reshape(2, 3, 2, 3))
+    values, places = nn.AdaptiveMaxPool1d(2, True)(t64(flat))
+    assert_close(values, np.take_along_axis(flat, places.numpy(), 2))
+    assert places.dtype == ox.int64
 
 
 def test_adaptive_pool1d():
@@ -516,7 +536,8 @@ def test_dropout_of_channels():
     for layer, shape in ((nn.Dropout1d(0.5), (40, 50, 3)), (nn.Dropout2d(0.5), (40, 50, 3, 2))):
         values = layer(ox.ones(*shape)).numpy().reshape(40, 50, -1)
         assert (values == values[:, :, :1]).all()
-        assert abs((values == 0).mean() - 0.5) < 0.05 and set(np.unique(values)) == {0.0, 2.0}
+        assert abs((values == 0).mean() - 0.5) < 0.05
+        assert set(np.unique(values)) == {0.0, 2.0}
         assert layer(ox.ones(*shape[1:])).shape == shape[1:]
         assert float(layer.eval()(ox.ones(*shape)).amin().item()) == 1.0
         with pytest.raises(ox.ShapeError):

@@ -179,7 +179,7 @@ def cross_entropy(x, target, weight, ignore, smoothing, reduction):
     weight = np.ones(classes) if weight is None else weight
     logs = np.moveaxis(log_softmax(x), 1, -1).reshape(-1, classes)
     losses, weights = [], []
-    for log, t in zip(logs, target.reshape(-1)):
+    for log, t in zip(logs, target.reshape(-1), strict=True):
         if t == ignore:
             losses.append(0.0)
             weights.append(0.0)

@@ -97,7 +97,8 @@ def test_names_and_order_are_pytorchs():
     ]
     assert [name for name, _ in net.named_parameters()] == parameters
     assert len(list(net.parameters())) == len(parameters)
-    assert "scratch" in dict(net.named_buffers()) and "scratch" not in net.state_dict()
+    assert "scratch" in dict(net.named_buffers())
+    assert "scratch" not in net.state_dict()
     assert [name for name, _ in net.named_children()] == ["blocks", "heads"]
     assert [name for name, _ in net.named_modules()][:4] == ["", "blocks", "blocks.0", "blocks.0.fc"]
     assert [n for n, _ in net.named_parameters(prefix="net", recurse=False)] == ["net.scale"]
@@ -116,7 +117,10 @@ def test_super_init_is_optional():
 def test_parameter():
     source = ox.ones(3)
     p = nn.Parameter(source)
-    assert isinstance(p, ox.Tensor) and p.requires_grad and p.is_leaf and not source.requires_grad
+    assert isinstance(p, ox.Tensor)
+    assert p.requires_grad
+    assert p.is_leaf
+    assert not source.requires_grad
     with ox.no_grad():
         source.fill_(5.0)
     assert p.tolist() == [1.0, 1.0, 1.0]
@@ -125,7 +129,9 @@ def test_parameter():
     assert type(p * 2) is ox.Tensor
     assert repr(p).startswith("Parameter([1")
     for twin in (copy.deepcopy(p), copy.copy(p), pickle.loads(pickle.dumps(p))):
-        assert type(twin) is nn.Parameter and twin is not p and twin.requires_grad
+        assert type(twin) is nn.Parameter
+        assert twin is not p
+        assert twin.requires_grad
         assert twin.tolist() == p.tolist()
     with pytest.raises((TypeError, RuntimeError)):
         nn.Parameter(ox.tensor([1, 2]))  # integers have no gradient
@@ -147,7 +153,7 @@ def test_register_errors():
     module = nn.Module()
     with pytest.raises(TypeError, match="must be a tensor or None, not int"):
         module.register_buffer("x", 3)
-    with pytest.raises(TypeError, match="must be an nn.Parameter or None, not Tensor"):
+    with pytest.raises(TypeError, match=r"must be an nn.Parameter or None, not Tensor"):
         module.register_parameter("x", ox.ones(1))
     with pytest.raises(TypeError, match="must be a Module or None, not int"):
         module.add_module("x", 3)
@@ -160,7 +166,9 @@ def test_register_errors():
     with pytest.raises(TypeError, match="must be a str"):
         module.add_module(3, nn.ReLU())
     module.register_buffer("x", None)
-    assert module.x is None and not list(module.named_buffers()) and not module.state_dict()
+    assert module.x is None
+    assert not list(module.named_buffers())
+    assert not module.state_dict()
     module.x = ox.ones(2)
     assert list(module.state_dict()) == ["x"]
     del module.x
@@ -182,7 +190,9 @@ def test_shared_parameters_are_listed_once_and_saved_twice():
     assert list(model.state_dict()) == ["0.weight", "1.weight", "2.weight"]
     assert len(list(model.modules())) == 3
     twin = copy.deepcopy(model)
-    assert twin[0].weight is twin[1].weight and twin[0] is twin[2] and twin[0].weight is not first.weight
+    assert twin[0].weight is twin[1].weight
+    assert twin[0] is twin[2]
+    assert twin[0].weight is not first.weight
 
 
 def test_get_by_path():
@@ -229,7 +239,8 @@ def test_state_dict_is_a_snapshot_and_loads_back():
 def test_load_casts_and_takes_arrays():
     layer = nn.Linear(2, 1)
     layer.load_state_dict({"weight": np.array([[1.0, 2.0]]), "bias": ox.tensor([3], dtype=ox.int64)})
-    assert layer.weight.dtype == ox.float32 and layer.bias.dtype == ox.float32
+    assert layer.weight.dtype == ox.float32
+    assert layer.bias.dtype == ox.float32
     assert layer(ox.ones(1, 2)).tolist() == [[6.0]]
 
 
@@ -249,19 +260,22 @@ def test_load_errors_say_everything_and_change_nothing():
         "  shape: 0.bias is (3,) in the model, (5,) in the state dict",
     ]
     assert model[0].weight.tolist() == before
-    with pytest.raises(RuntimeError, match="shape: 0.bias"):
+    with pytest.raises(RuntimeError, match=r"shape: 0.bias"):
         model.load_state_dict(state, strict=False)
     del state["0.bias"]
     result = model.load_state_dict(state, strict=False)
-    assert result.missing_keys == ["0.bias", "2.weight"] and result.unexpected_keys == ["2.weigth"]
+    assert result.missing_keys == ["0.bias", "2.weight"]
+    assert result.unexpected_keys == ["2.weigth"]
     assert "missing_keys=['0.bias'" in repr(result)
     assert model[0].weight.tolist() == [[7.0] * 4] * 3
 
 
 def test_train_eval_freeze_zero_grad_apply():
     net = Net()
-    assert net.eval() is net and not any(module.training for module in net.modules())
-    assert net.train() is net and all(module.training for module in net.modules())
+    assert net.eval() is net
+    assert not any(module.training for module in net.modules())
+    assert net.train() is net
+    assert all(module.training for module in net.modules())
     net.requires_grad_(False)
     assert not any(p.requires_grad for p in net.parameters())
     net.requires_grad_()
@@ -273,7 +287,8 @@ def test_train_eval_freeze_zero_grad_apply():
     assert net.scale.grad is None
     seen = []
     assert net.apply(lambda module: seen.append(type(module).__name__)) is net
-    assert seen[:3] == ["Linear", "BatchNorm1d", "Block"] and seen[-1] == "Net"
+    assert seen[:3] == ["Linear", "BatchNorm1d", "Block"]
+    assert seen[-1] == "Net"
 
 
 def test_to_keeps_identity_and_casts_floats_only():
@@ -281,8 +296,10 @@ def test_to_keeps_identity_and_casts_floats_only():
     identities = [id(p) for p in net.parameters()]
     net(ox.randn(5, 4)).sum().backward()
     assert net.double() is net
-    assert net.scale.dtype == ox.float64 and net.scale.grad.dtype == ox.float64
-    assert net.mask.dtype == ox.float64 and net.blocks[0].norm.num_batches_tracked.dtype == ox.int64
+    assert net.scale.dtype == ox.float64
+    assert net.scale.grad.dtype == ox.float64
+    assert net.mask.dtype == ox.float64
+    assert net.blocks[0].norm.num_batches_tracked.dtype == ox.int64
     assert net.to(ox.float32).scale.dtype == ox.float32
     assert net.to("cpu", ox.float16).scale.dtype == ox.float16
     assert net.to(device="cpu", dtype=ox.float64).scale.dtype == ox.float64
@@ -348,8 +365,12 @@ def test_hooks_with_kwargs():
 def test_sequential():
     a, b, c = nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)
     model = nn.Sequential(a, b, c)
-    assert len(model) == 3 and list(model) == [a, b, c] and model[-1] is c and b in model
-    assert isinstance(model[:2], nn.Sequential) and list(model[:2]) == [a, b]
+    assert len(model) == 3
+    assert list(model) == [a, b, c]
+    assert model[-1] is c
+    assert b in model
+    assert isinstance(model[:2], nn.Sequential)
+    assert list(model[:2]) == [a, b]
     assert list(model[1:].state_dict()) == ["2.weight", "2.bias"]
     x = ox.randn(4, 2)
     assert_close(model(x), c(b(a(x))).detach().numpy())
@@ -362,7 +383,8 @@ def test_sequential():
     assert [name for name, _ in model.named_children()] == ["0", "1", "2"]
     assert isinstance(model[1], nn.Sigmoid)
     named = nn.Sequential({"first": a, "act": b})
-    assert [name for name, _ in named.named_children()] == ["first", "act"] and named[0] is a
+    assert [name for name, _ in named.named_children()] == ["first", "act"]
+    assert named[0] is a
     with pytest.raises(IndexError, match="index 3 is out of range for Sequential of length 3"):
         model[3]
     with pytest.raises(TypeError, match=r"Sequential holds modules, not type; pass an instance, ReLU\(...\)"):
@@ -374,14 +396,19 @@ def test_sequential():
 def test_module_list_and_dict():
     layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(2))
     layers.extend([nn.ReLU()])
-    assert len(layers) == 3 and isinstance(layers[2], nn.ReLU)
+    assert len(layers) == 3
+    assert isinstance(layers[2], nn.ReLU)
     with pytest.raises(NotImplementedError):
         layers(1)
     heads = nn.ModuleDict([("a", nn.ReLU())])
     heads["b"] = nn.Linear(1, 1)
-    assert list(heads) == list(heads.keys()) == ["a", "b"] and "a" in heads and len(heads) == 2
-    assert [name for name, _ in heads.items()] == ["a", "b"] and list(heads.values())[0] is heads["a"]
-    assert isinstance(heads.pop("a"), nn.ReLU) and list(heads.state_dict()) == ["b.weight", "b.bias"]
+    assert list(heads) == list(heads.keys()) == ["a", "b"]
+    assert "a" in heads
+    assert len(heads) == 2
+    assert [name for name, _ in heads.items()] == ["a", "b"]
+    assert next(iter(heads.values())) is heads["a"]
+    assert isinstance(heads.pop("a"), nn.ReLU)
+    assert list(heads.state_dict()) == ["b.weight", "b.bias"]
     with pytest.raises(KeyError):
         heads["zzz"]
     with pytest.raises(KeyError):
@@ -389,7 +416,9 @@ def test_module_list_and_dict():
     heads.clear()
     assert len(heads) == 0
     scales = nn.ParameterList([ox.ones(2)]).append(nn.Parameter(ox.zeros(1)))
-    assert len(scales) == 2 and scales[1].tolist() == [0.0] and list(scales.state_dict()) == ["0", "1"]
+    assert len(scales) == 2
+    assert scales[1].tolist() == [0.0]
+    assert list(scales.state_dict()) == ["0", "1"]
 
 
 # -- showing and failing ---------------------------------------------------------------------------

@@ -75,9 +75,11 @@ def test_batch_norm_cumulative_mean():
     assert_close(norm.running_mean, np.mean([x.mean(0) for x in batches], 0))
     assert_close(norm.running_var, np.mean([x.var(0, ddof=1) for x in batches], 0))
     norm.reset_running_stats()
-    assert norm.running_var.tolist() == [1.0] * 3 and norm.num_batches_tracked.item() == 0
+    assert norm.running_var.tolist() == [1.0] * 3
+    assert norm.num_batches_tracked.item() == 0
     norm.reset_parameters()
-    assert norm.weight.tolist() == [1.0] * 3 and norm.bias.tolist() == [0.0] * 3
+    assert norm.weight.tolist() == [1.0] * 3
+    assert norm.bias.tolist() == [0.0] * 3
 
 
 def test_batch_norm_buffers_keep_their_identity_and_no_history():
@@ -85,7 +87,9 @@ def test_batch_norm_buffers_keep_their_identity_and_no_history():
     mean = norm.running_mean
     x = ox.randn(2, 3, 4, 4).requires_grad_()
     norm(x)
-    assert norm.running_mean is mean and not mean.requires_grad and mean.abs().sum().item() > 0
+    assert norm.running_mean is mean
+    assert not mean.requires_grad
+    assert mean.abs().sum().item() > 0
 
 
 def test_batch_norm_errors():
@@ -194,4 +198,5 @@ def test_normalize(p):
     zero = ox.zeros(2, 3).requires_grad_()
     y = F.normalize(zero, p)
     y.sum().backward()
-    assert y.tolist() == [[0.0] * 3] * 2 and bool(zero.grad.isfinite().all())
+    assert y.tolist() == [[0.0] * 3] * 2
+    assert bool(zero.grad.isfinite().all())

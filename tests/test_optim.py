@@ -121,7 +121,7 @@ def test_against_numpy(make, reference, options, maximize):
 
 @pytest.mark.parametrize(("make", "reference", "options"), CASES, ids=IDS)
 def test_state_dict_resumes(make, reference, options):
-    values, through = start()
+    _values, through = start()
     run(make(through, **options), through, range(8))
 
     _, first = start()
@@ -149,7 +149,9 @@ def test_first_step_descends_and_keeps_identity(make, reference, options):
     optimizer = make([p], **options)
     assert optimizer.step() is None
     assert (p * p).sum().item() < 25.0
-    assert p.requires_grad and p.is_leaf and p.dtype == ox.float32
+    assert p.requires_grad
+    assert p.is_leaf
+    assert p.dtype == ox.float32
     assert before.tolist() == [3.0, -4.0]
     optimizer.zero_grad()
     assert p.grad is None
@@ -172,7 +174,8 @@ def test_state_dict_has_pytorchs_form():
     # PyTorch's own have the step as a tensor and may come as arrays of another dtype.
     saved["state"][0] = {"step": ox.tensor(5.0), "exp_avg": np.ones(2), "exp_avg_sq": t64([1.0, 1.0])}
     optimizer.load_state_dict(saved)
-    assert optimizer.state[p]["step"] == 5 and optimizer.state[p]["exp_avg"].dtype == ox.float32
+    assert optimizer.state[p]["step"] == 5
+    assert optimizer.state[p]["exp_avg"].dtype == ox.float32
     names = {
         optim.SGD: {"momentum_buffer"},
         optim.RMSprop: {"step", "square_avg", "grad_avg", "momentum_buffer"},
@@ -313,7 +316,8 @@ def test_a_subclass_defines_update():
     optimizer = Half([p])
     optimizer.step()
     optimizer.step()
-    assert p.item() == 2.0 and optimizer.state[p] == {"calls": 2}
+    assert p.item() == 2.0
+    assert optimizer.state[p] == {"calls": 2}
     with pytest.raises(NotImplementedError, match="Optimizer does not define update"):
         optim.Optimizer([p], {}).step()
 
@@ -325,11 +329,11 @@ def test_a_subclass_defines_update():
 def test_clip_grad_norm(p):
     parameters = [nn.Parameter(t64(draw(*shape))) for shape in SHAPES] + [nn.Parameter(ox.ones(2))]
     grads = gradients(3)
-    for parameter, g in zip(parameters, grads):
+    for parameter, g in zip(parameters, grads, strict=False):
         parameter.grad = t64(g)
     total = np.linalg.norm(np.concatenate([g.reshape(-1) for g in grads]), p)
     assert_close(nn.utils.clip_grad_norm_(parameters, 0.5, p), total)
-    for parameter, g in zip(parameters, grads):
+    for parameter, g in zip(parameters, grads, strict=False):
         assert_close(parameter.grad, g * 0.5 / (total + 1e-6))
     before = [parameter.grad.tolist() for parameter in parameters[:3]]
     assert_close(optim.clip_grad_norm_(iter(parameters), 0.6, p), 0.5, rtol=1e-5)
@@ -345,7 +349,8 @@ def test_clip_grad_norm_corners():
         optim.clip_grad_norm_(p, 1.0, error_if_nonfinite=True)
     assert p.grad.tolist() == [math.inf, 1.0]
     p.grad = ox.zeros(2)
-    assert optim.clip_grad_norm_(p, 1.0).item() == 0.0 and p.grad.tolist() == [0.0, 0.0]
+    assert optim.clip_grad_norm_(p, 1.0).item() == 0.0
+    assert p.grad.tolist() == [0.0, 0.0]
 
 
 def test_clip_grad_value():

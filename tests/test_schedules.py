@@ -1,5 +1,6 @@
 """Learning-rate schedules against their closed forms, resumed, chained, and at their corners."""
 
+import itertools
 import math
 
 import oxon as ox
@@ -101,7 +102,8 @@ def test_resume_by_last_epoch():
     first = optim.ExponentialLR(optimizer, 0.5)
     first.step()
     second = optim.ExponentialLR(optimizer, 0.5, last_epoch=first.last_epoch)
-    assert second.last_epoch == 2 and rates(optimizer) == [0.125, 0.5]
+    assert second.last_epoch == 2
+    assert rates(optimizer) == [0.125, 0.5]
     assert second.base_lrs == list(BASE)
     with pytest.raises(KeyError, match="no 'initial_lr' to resume from"):
         optim.ExponentialLR(make_optimizer(), 0.5, last_epoch=3)
@@ -126,7 +128,7 @@ def one_cycle(t, total, pct, shape, peak, div, final, three):
     knots = [(0.0, first, 0.95), (rise, peak, 0.85), (total - 1, last, 0.95)]
     if three:
         knots = [(0.0, first, 0.95), (rise, peak, 0.85), (2 * rise, first, 0.95), (total - 1, last, 0.95)]
-    for (a, lr0, m0), (b, lr1, m1) in zip(knots, knots[1:]):
+    for (a, lr0, m0), (b, lr1, m1) in itertools.pairwise(knots):
         if t <= b or b == total - 1:
             share = (t - a) / (b - a)
             if shape == "cos":

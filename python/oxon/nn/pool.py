@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from .._core import Tensor
     from .functional._check import Size
-    from .functional.pool import OutputSize
 
 
 class _MaxPool(Module):
@@ -164,12 +163,18 @@ class AvgPool2d(_AvgPool):
 
 
 class _Adaptive(Module):
-    def __init__(self, output_size: OutputSize) -> None:
+    def __init__(self, output_size: Any) -> None:
         super().__init__()
         self.output_size = output_size
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
+
+
+class _AdaptiveMax(_Adaptive):
+    def __init__(self, output_size: Any, return_indices: bool = False) -> None:
+        super().__init__(output_size)
+        self.return_indices = return_indices
 
 
 class AdaptiveAvgPool1d(_Adaptive):
@@ -206,11 +211,12 @@ class AdaptiveAvgPool2d(_Adaptive):
         return F.adaptive_avg_pool2d(x, self.output_size)
 
 
-class AdaptiveMaxPool1d(_Adaptive):
+class AdaptiveMaxPool1d(_AdaptiveMax):
     """The largest values of windows that cover the sequence evenly, as many as asked for.
 
     Args:
         output_size: the number of windows.
+        return_indices: also give the position of each maximum.
 
     Shape:
         `(N, C, L)` or `(C, L)` to `(N, C, output_size)` or `(C, output_size)`.
@@ -219,15 +225,16 @@ class AdaptiveMaxPool1d(_Adaptive):
     [[2.0, 3.0]]
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.adaptive_max_pool1d(x, self.output_size)
+    def forward(self, x: Tensor) -> Any:
+        return F.adaptive_max_pool1d(x, self.output_size, self.return_indices)
 
 
-class AdaptiveMaxPool2d(_Adaptive):
+class AdaptiveMaxPool2d(_AdaptiveMax):
     """The largest values of windows that cover the image evenly.
 
     Args:
         output_size: one number or (height, width), where None keeps the input's size.
+        return_indices: also give the flat position of each maximum in its plane.
 
     Shape:
         `(N, C, H, W)` or `(C, H, W)` to `(N, C, *output_size)` or `(C, *output_size)`.
@@ -236,5 +243,5 @@ class AdaptiveMaxPool2d(_Adaptive):
     (8, 3, 7, 7)
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.adaptive_max_pool2d(x, self.output_size)
+    def forward(self, x: Tensor) -> Any:
+        return F.adaptive_max_pool2d(x, self.output_size, self.return_indices)
