@@ -73,7 +73,37 @@ macro_rules! conversions {
     )*};
 }
 
-conversions!(u8 u16 u32 u64 i8 i16 i32 i64 f32 f64; (u8 u16 u32 u64 i8 i16 i32 i64 f32 f64));
+conversions!(u8 u16 u32 u64 i8 i16 i32 i64; (u8 u16 u32 u64 i8 i16 i32 i64 f32 f64));
+conversions!(f32 f64; (f32 f64));
+
+/// What `as` does, in steps for which there are vector instructions: the number is brought into the
+/// range of `$through` first, and what lay above it is put right afterwards.
+macro_rules! float_to_integer {
+    ($($from:ident => $($to:ident through $through:ident)+;)*) => {$($(
+        impl To<$to> for $from {
+            #[inline(always)]
+            fn to(self) -> $to {
+                const LEAST: $from = $to::MIN as $from;
+                // Rounds up to a power of two where `$from` has fewer digits than the largest integer.
+                const MOST: $from = $to::MAX as $from;
+                // Comparisons with NaN are false: it becomes 0.
+                let x = if self > LEAST { self } else { LEAST };
+                let x = if self == self { x } else { 0.0 };
+                let inside = if x < MOST { x } else { 0.0 };
+                // SAFETY: `inside` is a number of the range.
+                let whole = unsafe { inside.to_int_unchecked::<$through>() } as $to;
+                if x < MOST { whole } else { $to::MAX }
+            }
+        }
+    )+)*};
+}
+
+float_to_integer! {
+    f32 => u8 through i32 u16 through i32 u32 through u32 u64 through u64
+        i8 through i32 i16 through i32 i32 through i32 i64 through i64;
+    f64 => u8 through i32 u16 through i32 u32 through u32 u64 through u64
+        i8 through i32 i16 through i32 i32 through i32 i64 through i64;
+}
 
 /// A loop of one simple function, which the compiler vectorises.
 macro_rules! simple {
