@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .train import Trainer as Trainer
     from .train import callbacks as callbacks
     from .train import metrics as metrics
-    from .train import summary as summary
+    from .train.summary import summary as summary
 
 _MODULES = ("nn", "optim", "data", "train", "io", "autograd")
 _LATER = {

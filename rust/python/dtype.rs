@@ -155,6 +155,9 @@ fn of_tensor_or_dtype(value: &Bound<'_, PyAny>) -> PyResult<DType> {
 
 pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = m.py();
+    // What annotations call them.
+    m.add("DType", py.get_type::<PyDType>())?;
+    m.add("Device", py.get_type::<pyo3::types::PyString>())?;
     m.add_class::<finfo>()?;
     m.add_class::<iinfo>()?;
     for &dtype in DType::ALL {

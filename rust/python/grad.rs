@@ -231,6 +231,7 @@ impl PyTensor {
 }
 
 pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<HookHandle>()?;
     for function in [
         wrap_pyfunction!(is_grad_enabled, m)?,
         wrap_pyfunction!(_set_grad_enabled, m)?,

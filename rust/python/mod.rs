@@ -49,6 +49,8 @@ mod _core {
         random::init(m)?;
         select::init(m)?;
         files::init(m)?;
-        grad::init(m)
+        grad::init(m)?;
+        // What is public is what has no underscore; the package says the rest.
+        m.delattr("__all__")
     }
 }

@@ -128,6 +128,16 @@ impl PyTensor {
         self.scattered("scatter_add", dim, index, src, Scatter::Add)
     }
 
+    /// The tensors along the first axis, one after another.
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let x = self.get();
+        if x.rank() == 0 {
+            return Err(PyTypeError::new_err("iter: a 0-d tensor has no elements to go through"));
+        }
+        let items = pyo3::types::PyList::new(py, many(shapes::unbind(&x, 0)?))?;
+        Ok(items.try_iter()?.into_any())
+    }
+
     /// The places of elements that are not zero, (count, ndim) in int64. Observes the tensor.
     fn nonzero(&self) -> Out {
         out(advanced::nonzero(&self.get()))
