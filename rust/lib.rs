@@ -1,6 +1,9 @@
 //! oxon: tensors, automatic differentiation, SIMD kernels for the CPU and WGSL compute shaders for any
 //! GPU. The list of modules is the architecture, read from the top: each knows only those above it.
 
+// Whether a tensor may be shared between threads depends on wgpu's deeply nested types.
+#![recursion_limit = "256"]
+
 #[macro_use]
 pub mod core;
 #[macro_use]

@@ -63,3 +63,6 @@ fn source(device: Device, kernel: Kernel, operands: Operands, shape: Shape, dtyp
 fn float(dtype: DType) -> DType {
     if dtype.is_float() { dtype } else { DType::F32 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+# Everyday commands; `make` lists them. PYTHON chooses the interpreter, for example of a virtual environment.
+PYTHON ?= python
+
+.DEFAULT_GOAL := help
+.PHONY: help dev test test-rust gpu bench lint fmt wheel docs mutants
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+dev:  ## build the extension for development and install it, editable, with what tests and linters need
+	$(PYTHON) -m pip install -e ".[test,lint]"
+
+test:  ## all tests, Rust's and Python's
+	cargo test && $(PYTHON) -m pytest
+
+test-rust:  ## Rust's tests without Python and without the GPU, the quickest loop
+	cargo test --no-default-features
+
+gpu:  ## the tests that need a Vulkan adapter; fails where there is none
+	OXON_REQUIRE_GPU=1 cargo test gpu:: && OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest -m gpu
+
+bench:  ## speed beside NumPy, PyTorch and JAX, as far as they are installed; needs a release build
+	$(PYTHON) benches/compare.py
+
+mutants:  ## a hundred random mutations of kernels and gradients, and how many the tests catch
+	$(PYTHON) tests/mutate.py
+
+lint:  ## formatting, clippy, ruff, types and stubs
+	cargo fmt --check
+	cargo clippy --all-targets --features python -- -D warnings
+	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
+	cd python && $(PYTHON) -m mypy --config-file ../pyproject.toml -p oxon
+	cd python && $(PYTHON) -m mypy.stubtest oxon._core --mypy-config-file ../pyproject.toml
+
+fmt:  ## format everything
+	cargo fmt && $(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
+
+wheel:  ## the wheel that is shipped, into dist/
+	$(PYTHON) -m pip wheel . --no-deps --wheel-dir dist --config-settings=build-args="--profile dist"
+
+docs:  ## run every example in the docs and docstrings
+	$(PYTHON) -m pytest tests/test_docs.py
