@@ -47,12 +47,13 @@ def save(obj: Any, path: str | os.PathLike[str], metadata: dict[str, str] | None
 def load(path: str | os.PathLike[str]) -> Any:
     """Read what `save` wrote, or any safetensors file as a dict of tensors.
 
-    Raises ValueError where the file is not a safetensors file or is damaged. Nothing in the file is ever
-    executed.
+    Raises OSError where the file cannot be read, is not a safetensors file or is damaged. Nothing in the
+    file is ever executed.
 
     >>> import oxon as ox
     >>> model.load_state_dict(ox.load("model.safetensors"))  # doctest: +SKIP
     """
+    open(path, "rb").close()  # for Python's own exceptions, FileNotFoundError above all
     tensors, metadata = load_safetensors(os.fspath(path))
     if _TREE not in metadata:
         return tensors
@@ -61,7 +62,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     try:
         return _decode(json.loads(metadata[_TREE]), tensors)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise ValueError(
+        raise OSError(
             f"load: {os.fspath(path)}: the structure in its metadata is damaged: {error!r}"
         ) from error
 

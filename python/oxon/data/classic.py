@@ -102,7 +102,7 @@ def digits(split: str | None = None, *, normalize: bool = True) -> TensorDataset
 
     >>> import oxon as ox
     >>> ox.data.digits("train")
-    TensorDataset((1437, 1, 8, 8) float32, (1437,) int64)
+    TensorDataset((1437, 1, 8, 8) oxon.float32, (1437,) oxon.int64)
     """
     folder = os.path.join(os.path.dirname(__file__), "files")
     images, labels, held_out = (

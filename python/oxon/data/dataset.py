@@ -100,6 +100,8 @@ class TensorDataset(Dataset):
 
     def batch(self, indices: Any) -> tuple[Tensor, ...]:
         """The samples of a slice or of a tensor `(B,)` of int64: one gather per tensor."""
+        if isinstance(indices, Tensor):
+            return tuple(part[indices.to(part.device)] for part in self.tensors)
         return tuple(part[indices] for part in self.tensors)
 
     def to(self, device: str) -> TensorDataset:

@@ -92,7 +92,7 @@ class DataLoader:
       repeatable too.
     - `num_workers`: threads that prepare batches in the background, each up to `prefetch` batches ahead; 0
       prepares them in the caller's thread. By default 1, but 0 where a batch is a single gather from
-      tensors in memory, because handing it from thread to thread costs more than making it.
+      tensors in memory, because handing it from thread to thread costs about as much as making it.
 
     An exception in the data set is raised at the consumer, with a note naming the item and the batch.
     Raises ValueError for a size below 1 or for arguments that exclude each other, TypeError for a data set
