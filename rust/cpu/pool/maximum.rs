@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use super::{Planes, Window, bins, for_float, plane, store_and_clear};
+use super::{Planes, Window, bins, by_taps, for_float, plane, sliding, store_and_clear, strided};
 use crate::core::{DType, Result};
 use crate::cpu::conv::inside;
 use crate::cpu::stored::{Stored, StoredFloat};
@@ -47,10 +47,30 @@ pub unsafe fn max_forward(
     y: *mut u8,
     places: *mut i64,
 ) -> Result<()> {
+    let ([height, width], Pool2d { kernel, stride, padding, dilation, .. }) = (planes.size, *pool);
+    let pairs = kernel == [2, 2] && stride == [2, 2] && padding == [0, 0] && dilation == [1, 1];
+    let pairs = pairs && 2 * planes.out[0] <= height && 2 * planes.out[1] <= width;
+    // How far apart the elements of a window lie.
+    let reach = |axis: usize| (kernel[axis] - 1).saturating_mul(dilation[axis]);
+    let reach = reach(0).saturating_mul(width).saturating_add(reach(1));
+    let windows = [0, 1].map(|axis| sliding(pool, planes, axis));
     // SAFETY: the caller's promises, passed on.
     for_dtype!(dtype, T => unsafe {
-        maxima::<T>(planes, x.cast(), y.cast(), places, |x, y, places| {
-            slide::<T>(pool, planes, x, y, places)
+        maxima::<T>(planes, x.cast(), y.cast(), places, |x, y, places, offsets| {
+            let rows = y.chunks_exact_mut(planes.out[1]).zip(places.chunks_exact_mut(planes.out[1]));
+            if pairs {
+                for (i, (y, places)) in rows.enumerate() {
+                    let at = 2 * i * width;
+                    let (upper, lower) = x[at..at + 2 * width].split_at(width);
+                    vectorized(#[inline(always)] || best_of_four(upper, lower, at, y, places));
+                }
+            } else if by_taps(pool, planes) && reach < i32::MAX as usize {
+                for (i, (y, places)) in rows.enumerate() {
+                    best_by_taps::<T>(pool, planes, i, x, y, offsets, places);
+                }
+            } else {
+                best_of_windows::<T>(width, &windows, x, y, places);
+            }
         })
     })
 }
@@ -66,87 +86,91 @@ pub unsafe fn adaptive_max_forward(
     y: *mut u8,
     places: *mut i64,
 ) -> Result<()> {
-    let [rows, columns] = [0, 1].map(|axis| bins(planes.size[axis], planes.out[axis]));
+    let windows = [0, 1].map(|axis| bins(planes.size[axis], planes.out[axis]));
     // SAFETY: the caller's promises, passed on.
     for_dtype!(dtype, T => unsafe {
-        maxima::<T>(planes, x.cast(), y.cast(), places, |x, y, places| {
-            best_of_bins::<T>(planes.size[1], &rows, &columns, x, y, places)
+        maxima::<T>(planes, x.cast(), y.cast(), places, |x, y, places, _| {
+            best_of_windows::<T>(planes.size[1], &windows, x, y, places)
         })
     })
 }
 
-/// Runs `pool(x, y, places)` for every plane.
+/// Runs `pool(x, y, places, room for a number per column)` for every plane.
 unsafe fn maxima<T: Ordered>(
     planes: &Planes,
     x: *const T,
     y: *mut T,
     places: *mut i64,
-    pool: impl Fn(&[T], &mut [T], &mut [i64]) + Sync,
+    pool: impl Fn(&[T], &mut [T], &mut [i64], &mut [i32]) + Sync,
 ) -> Result<()> {
     let (x, y, places) = (Shared::new(x.cast_mut()), Shared::new(y), Shared::new(places));
     let (area, out) = (planes.area(), planes.out_area());
     planes.each(|first, count| {
+        let mut room = Temp::filled(planes.out[1], 0)?;
         for i in first..first + count {
             // SAFETY: plane `i` of operand and results, by the caller's promise; it is this chunk's alone.
-            unsafe { pool(plane(x, i, area), y.slice(i * out, out), places.slice(i * out, out)) };
+            unsafe { pool(plane(x, i, area), y.slice(i * out, out), places.slice(i * out, out), &mut room) };
         }
         Ok(())
     })
 }
 
-fn slide<T: Ordered>(pool: &Pool2d, planes: &Planes, x: &[T], y: &mut [T], places: &mut [i64]) {
-    let ([height, width], [_, out]) = (planes.size, planes.out);
+/// Row `i` of the outputs, tap by tap. `offsets` holds how far the best element so far lies from the
+/// upper left corner of its window, −1 before the first; it is narrower than a place, for more lanes.
+fn best_by_taps<T: Ordered>(
+    pool: &Pool2d,
+    planes: &Planes,
+    i: usize,
+    x: &[T],
+    y: &mut [T],
+    offsets: &mut [i32],
+    places: &mut [i64],
+) {
+    let [height, width] = planes.size;
     let Pool2d { kernel, stride, padding, dilation, .. } = *pool;
-    let halves = kernel == [2, 2] && stride == [2, 2] && padding == [0, 0] && dilation == [1, 1];
-    for (i, (y, places)) in y.chunks_exact_mut(out).zip(places.chunks_exact_mut(out)).enumerate() {
-        if halves && 2 * i + 1 < height && 2 * out <= width {
-            let at = 2 * i * width;
-            vectorized(|| best_of_four(&x[at..at + width], &x[at + width..at + 2 * width], at, y, places));
+    y.fill(T::LOWEST);
+    offsets.fill(-1);
+    for down in (0..kernel[0]).map(|r| r * dilation[0]) {
+        let row = (i * stride[0] + down).wrapping_sub(padding[0]);
+        if row >= height {
             continue;
         }
-        y.fill(T::LOWEST);
-        places.fill(-1);
-        for r in 0..kernel[0] {
-            let row = (i * stride[0] + r * dilation[0]).wrapping_sub(padding[0]);
-            if row >= height {
-                continue;
-            }
-            for s in 0..kernel[1] {
-                let at = s * dilation[1];
-                let [from, to] = inside(at, padding[1] as isize, stride[1], width, out);
-                if from < to {
-                    let column = from * stride[1] + at - padding[1];
-                    let start = row * width + column;
-                    let x = &x[start..(row + 1) * width];
-                    vectorized(|| better(x, stride[1], start, &mut y[from..to], &mut places[from..to]));
-                }
+        for right in (0..kernel[1]).map(|s| s * dilation[1]) {
+            let [from, to] = inside(right, padding[1] as isize, stride[1], width, y.len());
+            if from < to {
+                let x = &x[row * width + from * stride[1] + right - padding[1]..(row + 1) * width];
+                let offset = (down * width + right) as i32;
+                vectorized(
+                    #[inline(always)]
+                    || better(x, stride[1], offset, &mut y[from..to], &mut offsets[from..to]),
+                );
             }
         }
     }
+    let corner = (i * stride[0] * width) as i64 - (padding[0] * width + padding[1]) as i64;
+    vectorized(
+        #[inline(always)]
+        || locate(corner, stride[1], offsets, places),
+    );
 }
 
-/// Lets every `stride`-th element of `x`, the first of which has place `start`, compete with the best
-/// so far.
+/// Lets every `stride`-th element of `x` compete with the best so far.
 #[inline(always)]
-fn better<T: Ordered>(x: &[T], stride: usize, start: usize, best: &mut [T], places: &mut [i64]) {
-    #[inline(always)]
-    fn with<T: Ordered>(
-        x: impl Iterator<Item = T>,
-        stride: usize,
-        start: usize,
-        best: &mut [T],
-        places: &mut [i64],
-    ) {
-        for (j, ((x, best), place)) in x.zip(best).zip(places).enumerate() {
-            let take = x.beats(*best) | (*place < 0);
-            *best = if take { x } else { *best };
-            *place = if take { (start + j * stride) as i64 } else { *place };
-        }
-    }
-    match stride {
-        1 => with(x.iter().copied(), 1, start, best, places),
-        2 => with(x.chunks(2).map(|pair| pair[0]), 2, start, best, places),
-        _ => with(x.iter().copied().step_by(stride), stride, start, best, places),
+fn better<T: Ordered>(x: &[T], stride: usize, offset: i32, best: &mut [T], offsets: &mut [i32]) {
+    let outputs = best.iter_mut().zip(offsets);
+    strided(x, stride, outputs, |x, (best, at)| {
+        let take = x.beats(*best) | (*at < 0);
+        *best = if take { x } else { *best };
+        *at = if take { offset } else { *at };
+    });
+}
+
+/// Places from offsets.
+#[inline(always)]
+fn locate(corner: i64, stride: usize, offsets: &[i32], places: &mut [i64]) {
+    for (j, (&offset, place)) in offsets.iter().zip(places).enumerate() {
+        let at = corner + (j * stride) as i64 + offset as i64;
+        *place = if offset < 0 { -1 } else { at };
     }
 }
 
@@ -167,10 +191,10 @@ fn best_of_four<T: Ordered>(upper: &[T], lower: &[T], at: usize, y: &mut [T], pl
     }
 }
 
-fn best_of_bins<T: Ordered>(
+/// The best of windows of any kind, one after another.
+fn best_of_windows<T: Ordered>(
     width: usize,
-    rows: &[Window],
-    columns: &[Window],
+    [rows, columns]: &[Vec<Window>; 2],
     x: &[T],
     y: &mut [T],
     places: &mut [i64],
@@ -178,14 +202,16 @@ fn best_of_bins<T: Ordered>(
     let outputs = y.iter_mut().zip(places);
     let windows = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
     for ((y, place), (row, column)) in outputs.zip(windows) {
-        (*y, *place) = (T::LOWEST, -1);
-        for start in (row.first..row.first + row.count).map(|r| r * width + column.first) {
-            for (at, &x) in (start..).zip(&x[start..start + column.count]) {
-                if x.beats(*y) || *place < 0 {
-                    (*y, *place) = (x, at as i64);
+        let (mut best, mut at) = (T::LOWEST, -1);
+        for r in 0..row.count {
+            let start = (row.first + r * row.step) * width + column.first;
+            for to in (start..).step_by(column.step).take(column.count) {
+                if x[to].beats(best) || at < 0 {
+                    (best, at) = (x[to], to as i64);
                 }
             }
         }
+        (*y, *place) = (best, at);
     }
 }
 
@@ -225,7 +251,10 @@ pub unsafe fn max_backward(
                         *sum = sum.plus(dy.load());
                     }
                 }
-                vectorized(|| store_and_clear(&mut sums, dx));
+                vectorized(
+                    #[inline(always)]
+                    || store_and_clear(&mut sums, dx),
+                );
             }
             Ok(())
         })

@@ -73,26 +73,27 @@ impl Planes {
     }
 }
 
-/// The elements `first .. first + count` of an axis that one output sees, and by what an average
+/// What one output sees of an axis, `first`, `first + step`, …, `count` elements, and by what an average
 /// divides their sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Window {
     first: usize,
     count: usize,
+    step: usize,
     divisor: usize,
 }
 
-/// The windows of an average along one axis, in order.
+/// The windows of a sliding pool along one axis, in order.
 fn sliding(pool: &Pool2d, planes: &Planes, axis: usize) -> Vec<Window> {
-    let (size, pad) = (planes.size[axis], pool.padding[axis]);
+    let (size, pad, step) = (planes.size[axis], pool.padding[axis], pool.dilation[axis]);
     (0..planes.out[axis])
         .map(|i| {
             let start = i * pool.stride[axis];
-            let end = start + pool.kernel[axis];
-            let (first, last) = (start.max(pad) - pad, (end.max(pad) - pad).min(size));
-            let count = last.saturating_sub(first);
-            let divisor = if pool.count_include_pad { end.min(size + 2 * pad) - start } else { count };
-            Window { first, count, divisor }
+            let taps = |end: usize| end.saturating_sub(start).div_ceil(step).min(pool.kernel[axis]);
+            let (before, within) = (taps(pad), taps(size + pad));
+            let count = within - before;
+            let divisor = if pool.count_include_pad { taps(size + 2 * pad) } else { count };
+            Window { first: (start + before * step).saturating_sub(pad), count, step, divisor }
         })
         .collect()
 }
@@ -103,9 +104,35 @@ fn bins(size: usize, n: usize) -> Vec<Window> {
     (0..n)
         .map(|i| {
             let (first, end) = ((at(i) / n as u128) as usize, at(i + 1).div_ceil(n as u128) as usize);
-            Window { first, count: end - first, divisor: end - first }
+            Window { first, count: end - first, step: 1, divisor: end - first }
         })
         .collect()
+}
+
+/// Whether the outputs of a row are so many that their windows are gone through tap by tap, neighbouring
+/// outputs together, instead of one after another.
+fn by_taps(pool: &Pool2d, planes: &Planes) -> bool {
+    planes.out[1] >= 4 && planes.out[1] >= pool.kernel[1]
+}
+
+/// Calls `f(x, y)` for every `stride`-th element of `x` and each of `outputs`, which are as many.
+#[inline(always)]
+fn strided<X: Copy, Y>(
+    x: &[X],
+    stride: usize,
+    mut outputs: impl ExactSizeIterator<Item = Y>,
+    f: impl Fn(X, Y),
+) {
+    match stride {
+        1 => x.iter().zip(outputs).for_each(|(&x, y)| f(x, y)),
+        // A constant that the compiler turns into shuffles; the last element may have no neighbour.
+        2 => {
+            let pairs = outputs.len() - 1;
+            x.chunks_exact(2).take(pairs).zip(&mut outputs).for_each(|(x, y)| f(x[0], y));
+            outputs.for_each(|y| f(x[2 * pairs], y));
+        }
+        _ => x.iter().step_by(stride).zip(outputs).for_each(|(&x, y)| f(x, y)),
+    }
 }
 
 /// Plane `i` of an operand.
