@@ -308,13 +308,14 @@ impl Spin {
 
     /// Passes a moment, or returns false once the time is up.
     fn once(&mut self) -> bool {
-        // Reading the clock costs about as much as a pause on some processors: do it now and then.
-        if self.turns.is_multiple_of(16) && self.since.get_or_insert_with(Instant::now).elapsed() >= SPIN {
-            return false;
-        }
         self.turns = self.turns.wrapping_add(1);
-        std::hint::spin_loop();
-        true
+        if !self.turns.is_multiple_of(32) {
+            std::hint::spin_loop();
+            return true;
+        }
+        // Whoever is waited for may need this very processor.
+        thread::yield_now();
+        self.since.get_or_insert_with(Instant::now).elapsed() < SPIN
     }
 }
 

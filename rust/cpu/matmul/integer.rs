@@ -2,7 +2,7 @@
 //! of B are copied side by side and the compiler vectorises the loop over their columns.
 
 use super::pack::{Even, Matrix};
-use super::{Gemm, TASK, for_each_product};
+use super::{Gemm, TASK, for_each_product, work};
 use crate::core::Result;
 use crate::cpu::isa::Isa;
 use crate::cpu::threads::parallel;
@@ -71,7 +71,7 @@ pub unsafe fn matmul<R: Ring>(
     };
     for_each_product(g, |i, a_at, b_at| {
         let (a, b, first) = (a.moved(a_at), b.moved(b_at), i * m * n);
-        let tasks = Even::new(m, (m * n * k / TASK).clamp(1, m.div_ceil(8)));
+        let tasks = Even::new(m, (work(m, n, k) / TASK).clamp(1, m.div_ceil(8)));
         parallel(tasks.parts, |task| {
             let part = tasks.part(task);
             let start = first + part.start * n;

@@ -28,9 +28,10 @@ use std::ops::Range;
 
 use half::{bf16, f16};
 
-use self::pack::{Even, Matrix, Operand};
+use self::pack::{Even, Matrix, Operand, scratch};
 use self::table::{Kernels, Real};
 use crate::core::{DType, Result};
+use crate::cpu::Memory;
 use crate::cpu::isa::{self, Isa};
 use crate::cpu::work::{Shared, try_parallel};
 use crate::for_width;
@@ -162,33 +163,42 @@ unsafe fn floats<S: Operand>(
 }
 
 impl<S: Operand> Job<'_, S> {
-    /// Tells that these elements of C are computed, after rounding them from `sums`, which is C itself
-    /// unless the dtype is a half.
+    /// Where the sums go: C itself, or for halves, which are rounded once, memory of their own.
+    fn sums(&self) -> Result<(Shared<S::Real>, Option<Memory>)> {
+        if S::in_place(self.a).is_some() {
+            return Ok((Shared::new(self.c.at(0).cast()), None));
+        }
+        let memory = scratch::<S::Real>(self.m * self.n)?;
+        Ok((Shared::new(memory.ptr().cast()), Some(memory)))
+    }
+
+    /// Tells that these elements of C are computed, after rounding them from `sums` if these are not C.
     ///
     /// # Safety
     /// They are computed, and the calling thread's.
-    unsafe fn finish(&self, sums: *const S::Real, rows: Range<usize>, cols: Range<usize>) {
+    unsafe fn finish(&self, sums: Shared<S::Real>, rows: Range<usize>, cols: Range<usize>) {
         let runs = if cols.len() == self.n { 1 } else { rows.len() };
         let len = rows.len() * cols.len() / runs;
         for run in 0..runs {
             let start = (rows.start + run) * self.n + cols.start;
             if S::in_place(self.a).is_none() {
                 // SAFETY: `len` elements from `start` on are among them.
-                let (from, to) = unsafe {
-                    let to = std::slice::from_raw_parts_mut(self.c.at(start), len);
-                    (std::slice::from_raw_parts(sums.add(start), len), to)
-                };
-                S::narrow(from, to);
+                unsafe { S::narrow(sums.slice(start, len), self.c.slice(start, len)) };
             }
             (self.done)(self.first + start, len);
         }
     }
 }
 
+/// Multiply-adds of a product. Axes of stride zero make it larger than any memory.
+fn work(m: usize, n: usize, k: usize) -> usize {
+    m.saturating_mul(n).saturating_mul(k)
+}
+
 /// Calls `one` with the index and the offsets of each product, many at a time if they are small.
 fn for_each_product(g: &Gemm, one: impl Fn(usize, isize, isize) -> Result<()> + Sync) -> Result<()> {
     let count = g.batch_a.len();
-    let work = g.m.saturating_mul(g.n).saturating_mul(g.k);
+    let work = work(g.m, g.n, g.k);
     let run = |i: usize| one(i, g.batch_a[i], g.batch_b[i]);
     if count == 1 || work >= 32 * TASK || count < 8 && work >= 2 * TASK {
         return (0..count).try_for_each(run);

@@ -108,25 +108,20 @@ pub unsafe fn pack<S: Operand>(
     // SAFETY: the caller's promises are those of the kernels.
     unsafe {
         match S::in_place(src) {
-            Some(Matrix { at, rs, cs: 1 }) => {
-                (table.copy)(&Move { rows, cols, src: at, lds: rs, dst, ldd });
-            }
+            Some(Matrix { at, rs, cs: 1 }) => (table.copy)(&Move { rows, cols, src: at, lds: rs, dst, ldd }),
             Some(Matrix { at, rs: 1, cs }) => {
-                (table.transpose)(&Move { rows, cols, src: at, lds: cs, dst, ldd });
-            }
-            _ if src.cs == 1 => {
-                for i in 0..rows {
-                    let row = std::slice::from_raw_parts_mut(dst.add(i * ldd), cols);
-                    S::widen(std::slice::from_raw_parts(src.from(i, 0).at, cols), row);
-                    pad(table, dst.add(i * ldd), cols);
-                }
+                (table.transpose)(&Move { rows, cols, src: at, lds: cs, dst, ldd })
             }
             _ => gather(table, src, rows, cols, dst, ldd),
         }
     }
 }
 
-/// The same element by element, in runs along the axis of `src` that has the smaller stride.
+/// The length of the pieces in which elements are gathered.
+const RUN: usize = 32;
+
+/// The same for elements that no kernel can load: piece by piece, along the axis of `src` that has the
+/// smaller stride, into a buffer that a kernel can.
 ///
 /// # Safety
 /// As for `pack`.
@@ -138,39 +133,42 @@ unsafe fn gather<S: Operand>(
     dst: *mut S::Real,
     ldd: usize,
 ) {
-    const RUN: usize = 64;
-    let (mut narrow, mut wide) = ([S::default(); RUN], [S::Real::default(); RUN]);
-    // SAFETY: the indices stay within rows and cols.
-    unsafe {
-        if src.rs.abs() < src.cs.abs() {
-            for j in 0..cols {
-                for i in (0..rows).step_by(RUN) {
-                    let n = RUN.min(rows - i);
-                    (0..n).for_each(|q| narrow[q] = *src.from(i + q, j).at);
-                    S::widen(&narrow[..n], &mut wide[..n]);
-                    (0..n).for_each(|q| *dst.add((i + q) * ldd + j) = wide[q]);
+    let mut buffer = [[S::Real::default(); RUN]; RUN];
+    let along_rows = src.cs.abs() <= src.rs.abs();
+    for i in (0..rows).step_by(RUN) {
+        for j in (0..cols).step_by(RUN) {
+            let (rows, cols) = (RUN.min(rows - i), RUN.min(cols - j));
+            let src = src.from(i, j);
+            let (runs, len, apart, step, kernel) = if along_rows {
+                (rows, cols, src.rs, src.cs, table.copy)
+            } else {
+                (cols, rows, src.cs, src.rs, table.transpose)
+            };
+            // SAFETY: the piece lies within `src`, and so does its copy within `dst`.
+            unsafe {
+                for (q, buffer) in buffer.iter_mut().enumerate().take(runs) {
+                    run(src.at.offset(q as isize * apart), step, &mut buffer[..len]);
                 }
-            }
-        } else {
-            for i in 0..rows {
-                for j in (0..cols).step_by(RUN) {
-                    let n = RUN.min(cols - j);
-                    (0..n).for_each(|q| narrow[q] = *src.from(i, j + q).at);
-                    let row = std::slice::from_raw_parts_mut(dst.add(i * ldd + j), n);
-                    S::widen(&narrow[..n], row);
-                }
+                let (src, lds, dst) = (buffer.as_ptr().cast(), RUN as isize, dst.add(i * ldd + j));
+                kernel(&Move { rows, cols, src, lds, dst, ldd });
             }
         }
-        (0..rows).for_each(|i| pad(table, dst.add(i * ldd), cols));
     }
 }
 
-/// Zeros from `cols` to the end of the row's last vector.
-unsafe fn pad<T: Real>(table: &Kernels<T>, row: *mut T, cols: usize) {
-    for j in cols..cols.next_multiple_of(table.lanes) {
-        // SAFETY: the row has whole vectors.
-        unsafe { *row.add(j) = T::default() }
+/// Widens elements that are `step` apart, at most `RUN`.
+unsafe fn run<S: Operand>(at: *const S, step: isize, to: &mut [S::Real]) {
+    let mut near = [S::default(); RUN];
+    // SAFETY: the caller vouches for as many elements as `to` has.
+    unsafe {
+        if step == 1 {
+            return S::widen(std::slice::from_raw_parts(at, to.len()), to);
+        }
+        for (q, near) in near.iter_mut().enumerate().take(to.len()) {
+            *near = *at.offset(q as isize * step);
+        }
     }
+    S::widen(&near[..to.len()], to);
 }
 
 /// Uninitialised memory for so many elements.
@@ -204,4 +202,9 @@ impl Even {
         let start = i * self.base + i.min(self.longer);
         start..start + self.base + (i < self.longer) as usize
     }
+}
+
+/// The items that a range of groups of `size` stands for, of `count` items.
+pub fn times(groups: Range<usize>, size: usize, count: usize) -> Range<usize> {
+    groups.start * size..(groups.end * size).min(count)
 }

@@ -16,9 +16,9 @@
 use std::ops::Range;
 
 use super::kernel::Tile;
-use super::pack::{Even, Matrix, Operand, pack as copy, scratch};
+use super::pack::{Even, Matrix, Operand, pack as copy, scratch, times};
 use super::table::Real;
-use super::{Job, TASK};
+use super::{Job, TASK, work};
 use crate::core::Result;
 use crate::cpu::Memory;
 use crate::cpu::threads::parallel;
@@ -45,22 +45,19 @@ pub unsafe fn tiled<S: Operand>(job: &Job<S>) -> Result<()> {
 
     let a_in_place = S::in_place(a).filter(|a| a.cs == 1 && !packing_a_pays(job));
     let b_in_place = S::in_place(b).filter(|b| b.cs == 1 && !packing_b_pays(job));
-    // Halves sum up in float32 and are rounded once, at the end.
-    let narrow = S::in_place(a).is_none();
     let a_len = if a_in_place.is_some() { 0 } else { m.min(BLOCK) * lda };
     let b_len = if b_in_place.is_some() { 0 } else { n.min(BLOCK).next_multiple_of(table.lanes) * lda };
-    let c_len = if narrow { m * n } else { 0 };
-    let len = a_len + b_len + c_len;
+    let len = a_len + b_len;
     let memory = if len > 0 { Some(scratch::<S::Real>(len)?) } else { None };
     let a_pack = Shared::new(memory.as_ref().map_or(std::ptr::null_mut(), Memory::ptr).cast());
     let b_pack = Shared::new(a_pack.at(a_len));
-    let sums = Shared::new(if narrow { b_pack.at(b_len) } else { job.c.at(0).cast() });
+    let (sums, _sums) = job.sums()?;
 
     // Columns are cut between vectors, so that none but the last is partial.
     let col_blocks = Even::at_most(n.div_ceil(table.lanes), BLOCK / table.lanes);
     let row_blocks = Even::at_most(m, BLOCK);
     for vectors in col_blocks.iter() {
-        let cols = vectors.start * table.lanes..(vectors.end * table.lanes).min(n);
+        let cols = times(vectors.clone(), table.lanes, n);
         let panels = Even::at_most(vectors.len(), table.tiles[0].len());
         for (i, depth) in steps.iter().enumerate() {
             for (j, rows) in row_blocks.iter().enumerate() {
@@ -113,8 +110,7 @@ impl<S: Operand> Block<'_, S> {
     /// The columns of a panel, counted from the block's first, and how many vectors they fill.
     fn panel(&self, p: usize) -> (Range<usize>, usize) {
         let vectors = self.panels.part(p);
-        let lanes = self.job.table.lanes;
-        (vectors.start * lanes..(vectors.end * lanes).min(self.cols.len()), vectors.len())
+        (times(vectors.clone(), self.job.table.lanes, self.cols.len()), vectors.len())
     }
 
     /// Where a strip of A begins, and a panel of B. A packed panel has its rows behind each other, and
@@ -170,7 +166,7 @@ impl<S: Operand> Block<'_, S> {
     /// are too few strips, more groups of panels.
     unsafe fn multiply(&self, add: bool, finish: bool) {
         let (rows, cols, depth) = (self.rows.len(), self.cols.len(), self.depth.len());
-        let tasks = (rows * cols * depth / TASK).max(1);
+        let tasks = (work(rows, cols, depth) / TASK).max(1);
         let by_cache = (cols * depth * size_of::<S::Real>()).div_ceil(GROUP).min(self.panels.parts);
         let strips = Even::new(self.strips.parts, (tasks / by_cache).clamp(1, self.strips.parts));
         let panels = Even::new(self.panels.parts, (tasks / strips.parts).clamp(by_cache, self.panels.parts));
@@ -213,7 +209,7 @@ impl<S: Operand> Block<'_, S> {
                 let rows = self.rows.start + unfinished..self.rows.start + strip.end;
                 let cols = self.cols.start + cols.start..self.cols.start + cols.end;
                 // SAFETY: these sums are complete, and the caller's.
-                unsafe { self.job.finish(self.sums.at(0), rows, cols) }
+                unsafe { self.job.finish(self.sums, rows, cols) }
                 unfinished = strip.end;
             }
         }
