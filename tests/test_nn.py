@@ -172,6 +172,7 @@ def test_register_errors():
     module.x = ox.ones(2)
     assert list(module.state_dict()) == ["x"]
     del module.x
+    module.x = ox.ones(2)  # only a tensor from now on
     assert not module.state_dict()
     with pytest.raises(NotImplementedError, match="Module does not define forward"):
         module(1)

@@ -186,7 +186,9 @@ def test_state_dict_has_pytorchs_form():
     for make, expected in names.items():
         optimizer = make([p], **options.get(make, {}))
         optimizer.step()
-        assert set(optimizer.state_dict()["state"][0]) == expected
+        saved = optimizer.state_dict()["state"][0]
+        assert set(saved) == expected
+        assert saved.get("step", 1) == 1
 
 
 def test_load_errors():
