@@ -171,6 +171,8 @@ def test_register_errors():
     assert not module.state_dict()
     module.x = ox.ones(2)
     assert list(module.state_dict()) == ["x"]
+    with pytest.raises(TypeError, match=r"Module\.x is a buffer and takes a tensor or None"):
+        module.x = 3
     del module.x
     module.x = ox.ones(2)  # only a tensor from now on
     assert not module.state_dict()
@@ -269,6 +271,14 @@ def test_load_errors_say_everything_and_change_nothing():
     assert result.unexpected_keys == ["2.weigth"]
     assert "missing_keys=['0.bias'" in repr(result)
     assert model[0].weight.tolist() == [[7.0] * 4] * 3
+
+
+def test_load_takes_only_tensors_by_name():
+    layer = nn.Linear(2, 1)
+    with pytest.raises(TypeError, match="load_state_dict takes tensors by name, not list"):
+        layer.load_state_dict([1, 2])
+    with pytest.raises(TypeError, match="load_state_dict: bias is no tensor but str"):
+        layer.load_state_dict({"weight": np.ones((1, 2)), "bias": "x"})
 
 
 def test_train_eval_freeze_zero_grad_apply():

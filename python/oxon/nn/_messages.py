@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from .._core import Tensor, tensor
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
-    from .._core import Tensor
     from .module import Module
+
+
+def as_tensor(key: str, value: Any) -> Tensor:
+    """A value of a state dict; what is no array of numbers is an error that names the key."""
+    if isinstance(value, Tensor):
+        return value
+    try:
+        return tensor(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"load_state_dict: {key} is no tensor but {type(value).__name__}") from error
 
 
 def describe_mismatch(

@@ -7,9 +7,11 @@ an attribute costs what it costs in any Python object, and `super().__init__()` 
 
 from __future__ import annotations
 
-from .._core import Tensor, tensor, zeros_like
+import itertools
+
+from .._core import Tensor, zeros_like
 from ..autograd import no_grad
-from ._messages import describe_mismatch, note_module
+from ._messages import as_tensor, describe_mismatch, note_module
 from .parameter import Parameter
 
 TYPE_CHECKING = False
@@ -26,12 +28,11 @@ class RemovableHandle:
     It is also a context manager that removes the hook on leaving.
     """
 
-    _next_id = 0
+    _ids = itertools.count()
 
     def __init__(self, hooks: dict[int, Any]) -> None:
         self._hooks = hooks
-        self.id = RemovableHandle._next_id
-        RemovableHandle._next_id += 1
+        self.id = next(RemovableHandle._ids)
 
     def remove(self) -> None:
         """Remove the hook; removing twice is allowed."""
@@ -177,6 +178,8 @@ class Module:
                 f"{type(self).__name__}.{name} is a parameter and cannot become a plain tensor: "
                 f"write nn.Parameter(value) for a new parameter, or {name}.copy_(value) for a new value"
             )
+        if name in self._buffers and value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"{type(self).__name__}.{name} is a buffer and takes a tensor or None")
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -379,14 +382,12 @@ class Module:
         Raises:
             RuntimeError: names the missing and unexpected keys and the shapes that differ.
         """
+        if not hasattr(state_dict, "keys"):
+            raise TypeError(f"load_state_dict takes tensors by name, not {type(state_dict).__name__}")
         own = dict(self._named_state())
         missing = [key for key in own if key not in state_dict]
         unexpected = [key for key in state_dict if key not in own]
-        values = {
-            key: value if isinstance(value, Tensor) else tensor(value)
-            for key, value in state_dict.items()
-            if key in own
-        }
+        values = {key: as_tensor(key, state_dict[key]) for key in own if key in state_dict}
         problems = describe_mismatch(own, values, missing if strict else [], unexpected if strict else [])
         if problems:
             raise RuntimeError(f"load_state_dict of {type(self).__name__}:\n" + "\n".join(problems))
