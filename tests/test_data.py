@@ -398,3 +398,13 @@ def test_a_plain_function_transforms_the_inputs_only():
     ((x, y),) = loader
     assert x.tolist() == [0, 10, 20, 30]
     assert y.tolist() == [0, 1, 2, 3]
+
+
+def test_importing_data_and_training_loads_nothing_heavy():
+    script = (
+        "import oxon.data, oxon.train, oxon.io, sys\n"
+        "heavy = ('numpy', 'gzip', 'json', 'csv', 'urllib.request', 'matplotlib', 'threading')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
