@@ -161,3 +161,16 @@ pub fn run(
         Device::Gpu => Err(no_gpu()),
     }
 }
+
+/// Waits for devices that run behind the host.
+pub fn synchronize() -> Result<()> {
+    #[cfg(feature = "gpu")]
+    gpu::synchronize()?;
+    Ok(())
+}
+
+/// Tells backends that they are in a forked child.
+pub fn after_fork_in_child() {
+    #[cfg(feature = "gpu")]
+    gpu::after_fork_in_child();
+}

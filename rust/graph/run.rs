@@ -64,9 +64,29 @@ pub fn realise(value: &Value) -> Result<()> {
 pub fn realise_all(values: &[Value]) -> Result<()> {
     run_roots(values.iter().map(|v| v.node.clone()).collect())?;
     for value in values {
-        value.node.done.wait();
+        wait(&value.node);
     }
     Ok(())
+}
+
+/// How to wait without keeping a lock of the host language's; set by the Python layer.
+pub type Waiting = fn(&mut (dyn FnMut() + Send));
+
+static WAITING: OnceLock<Waiting> = OnceLock::new();
+
+pub fn set_waiting(waiting: Waiting) {
+    let _ = WAITING.set(waiting);
+}
+
+/// Waits until another thread has run a node.
+fn wait(node: &Node) {
+    if !node.is_done() {
+        let mut block = || drop(node.done.wait());
+        match WAITING.get() {
+            Some(waiting) => waiting(&mut block),
+            None => block(),
+        }
+    }
 }
 
 /// Runs pending nodes and what they need. The roots are given up, so that being one does not make a
@@ -90,20 +110,21 @@ fn alone(node: &Arc<Node>) -> Option<Work> {
 
 /// Takes the pending nodes that `roots` need, in program order.
 fn claim(roots: Vec<Arc<Node>>) -> Vec<Claimed> {
+    // Dropped after the lock is released: a last reference may run code of another library.
+    let mut skipped: Vec<Arc<Node>> = vec![];
     let _claim = CLAIM.lock();
     let batch = BATCHES.fetch_add(1, Ordering::Relaxed) + 1;
     let mut found: Vec<Arc<Node>> = vec![];
     let mut rest = roots;
     while let Some(node) = rest.pop() {
-        if node.is_done() || node.mark.swap(batch << 32, Ordering::Relaxed) == batch << 32 {
-            continue;
-        }
-        if let Some(work) = &*node.work.lock() {
-            rest.extend(work.operands.iter().map(|o| &o.value.node).filter(|n| !n.is_done()).cloned());
-        } else {
-            continue;
-        }
-        found.push(node);
+        let seen = node.is_done() || node.mark.swap(batch << 32, Ordering::Relaxed) == batch << 32;
+        let claimable = !seen && {
+            let work = node.work.lock();
+            let operands = work.iter().flat_map(|work| &work.operands).map(|o| &o.value.node);
+            rest.extend(operands.filter(|n| !n.is_done()).cloned());
+            work.is_some()
+        };
+        if claimable { found.push(node) } else { skipped.push(node) }
     }
     found.sort_unstable_by_key(|node| node.id);
     let mut claimed = Vec::with_capacity(found.len());

@@ -91,7 +91,7 @@ macro_rules! elementwise_table {
                     dy * (0.5 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)) + x * exp(-0.5 * x * x) * 0.398942280401432677939946059934)
                 };
                 /// GELU in its tanh form.
-                gelu_tanh(x) { 0.5 * x * (1.0 + tanh(x * (0.797884560802865355879892119869 + x * x * 0.0356774081363001))) } grad(x, y, dy) {{
+                gelu_tanh(x) { x / (1.0 + exp(-2.0 * x * (0.797884560802865355879892119869 + x * x * 0.0356774081363001))) } grad(x, y, dy) {{
                     let t = tanh(x * (0.797884560802865355879892119869 + x * x * 0.0356774081363001));
                     dy * 0.5 * (1.0 + t + x * (1.0 - t * t) * (0.797884560802865355879892119869 + x * x * 0.1070322244089003))
                 }};
@@ -419,6 +419,13 @@ impl Elementwise {
                 bail!(DType, "{}: bool is not a number; cast it (`x.long()`) or use the logical operations", self.name())
             }
             Class::Float | Class::Test if !dtype.is_float() => Ok(DType::F32),
+            Class::Float if self == Elementwise::nextafter && dtype.size() == 2 => {
+                // Halves compute in float32, whose next number rounds back to where it came from.
+                bail!(DType, "nextafter: takes float32 or float64, not {dtype}")
+            }
+            Class::Bits if dtype == DType::Bool && matches!(self, Elementwise::bitwise_left_shift | Elementwise::bitwise_right_shift) => {
+                bail!(DType, "{}: takes integers, not bool", self.name())
+            }
             Class::Bits if dtype.is_float() => {
                 bail!(DType, "{}: takes integers or bool, not {dtype}", self.name())
             }

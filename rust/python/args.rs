@@ -1,7 +1,7 @@
 //! Arguments as users write them: numbers, sizes, axes, devices.
 
 use super::tensor::PyTensor;
-use super::{convert, dtype};
+use super::{convert, dtype, numpy};
 use crate::core::layout::{axes, axis};
 use crate::core::{DType, Scalar, Shape};
 use crate::graph::{Device, Tensor};
@@ -23,8 +23,9 @@ pub fn scalar(value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
         return integer(value).map(Some);
     }
     // NumPy's scalars: 0-d, and neither sequences nor tensors.
-    if value.hasattr("__array_interface__")? && value.hasattr("item")? && value.getattr("shape")?.len()? == 0 {
-        return scalar(&value.call_method0("item")?);
+    if value.hasattr("__array_interface__")? {
+        let generic = !numpy::is_array(value)? && value.hasattr("item")?;
+        return if generic { scalar(&value.call_method0("item")?) } else { Ok(None) };
     }
     if value.hasattr("__index__")? && !value.hasattr("__array__")? {
         return integer(&value.call_method0("__index__")?).map(Some);

@@ -10,10 +10,13 @@ mod errors;
 mod files;
 mod grad;
 mod index;
+mod join;
 mod layers;
 mod losses;
 mod methods;
 mod numpy;
+#[allow(unsafe_op_in_unsafe_fn, reason = "what pyo3 makes of methods in macros")]
+mod operators;
 mod random;
 mod runtime;
 mod select;
@@ -48,6 +51,7 @@ mod _core {
         losses::init(m)?;
         random::init(m)?;
         select::init(m)?;
+        join::init(m)?;
         files::init(m)?;
         grad::init(m)?;
         // What is public is what has no underscore; the package says the rest.

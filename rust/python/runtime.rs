@@ -114,6 +114,13 @@ fn user_line() -> Option<Arc<str>> {
     .ok()?
 }
 
+/// Lets other Python threads go on while this one waits for what one of them computes.
+fn waiting(block: &mut (dyn FnMut() + Send)) {
+    if Python::try_attach(|py| py.detach(&mut *block)).is_none() {
+        block();
+    }
+}
+
 /// Whether Ctrl-C has been pressed.
 fn interrupted() -> bool {
     Python::try_attach(|py| py.check_signals().is_err()).unwrap_or(false)
@@ -122,6 +129,7 @@ fn interrupted() -> bool {
 pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     record::set_locate(user_line);
     run::set_interrupted(interrupted);
+    run::set_waiting(waiting);
     for function in [
         wrap_pyfunction!(set_default_device, m)?,
         wrap_pyfunction!(get_default_device, m)?,
