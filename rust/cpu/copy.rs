@@ -2,6 +2,12 @@
 //! `index` are made of these loops; nothing here looks at a value.
 
 use super::threads::parallel;
+use super::isa::{self, Isa};
+#[cfg(target_arch = "aarch64")]
+use super::matmul::neon::{F32x4, F64x2};
+use super::matmul::vector::{Vector, transpose};
+#[cfg(target_arch = "x86_64")]
+use super::matmul::x86::{F32x8, F32x16, F64x4, F64x8};
 use super::view::{Out, View};
 use super::work::{GRAIN, Shared, vectorized};
 use crate::core::{DType, Result};
@@ -101,8 +107,9 @@ impl Walk {
         if outer_count * rows.0 * columns.0 == 0 {
             return;
         }
-        let width = columns.0.min(GRAIN);
-        let height = (GRAIN / width).next_multiple_of(SIDE).min(rows.0);
+        // Transposes go by squares, whose lines are few enough for the table of pages.
+        let width = columns.0.min(if self.transposes() { 128 } else { GRAIN });
+        let height = (GRAIN / width).next_multiple_of(16).min(rows.0);
         let (wide, high) = (columns.0.div_ceil(width), rows.0.div_ceil(height));
         let tasks = outer_count * high * wide;
         let each = (GRAIN / (width * height)).max(1);
@@ -133,7 +140,7 @@ impl Walk {
     }
 }
 
-/// Side of the squares that are transposed in registers or the first level cache.
+/// Side of the squares that are transposed in the first level cache.
 const SIDE: usize = 8;
 
 impl<T: Copy> Plane<T> {
@@ -181,51 +188,78 @@ impl<T: Copy> Plane<T> {
         );
     }
 
-    /// Copies square by square, so that both the lines read and the lines written stay in cache while
-    /// their neighbours are needed.
+    /// Copies square by square. On registers a square's side is a cache line, so that no line is met
+    /// twice.
     ///
     /// # Safety
     /// As for `each`.
     unsafe fn transpose(&self) {
+        let dense = self.from_strides.0 == 1 && self.to_strides.1 == 1;
+        let choice = if dense { isa::get() } else { Isa::Portable };
+        // SAFETY: what the caller promises, and the levels whose registers are used are those that
+        // `vectorized` compiles for. Registers move bits of any kind.
         vectorized(
             #[inline(always)]
-            || {
-                for column in (0..self.columns).step_by(SIDE) {
-                    for row in (0..self.rows).step_by(SIDE) {
-                        let (rows, columns) = (SIDE.min(self.rows - row), SIDE.min(self.columns - column));
-                        let place = |s: (isize, isize)| row as isize * s.0 + column as isize * s.1;
-                        let from = self.from.wrapping_offset(place(self.from_strides));
-                        let to = self.to.wrapping_offset(place(self.to_strides));
-                        // SAFETY: what the caller promises.
-                        unsafe {
-                            if (rows, columns) == (SIDE, SIDE)
-                                && self.from_strides.0 == 1
-                                && self.to_strides.1 == 1
-                            {
-                                square(from, self.from_strides.1, to, self.to_strides.0);
-                            } else {
-                                let part = Plane { rows, columns, from, to, ..*self };
-                                part.each(|to, from| *to = from);
-                            }
-                        }
-                    }
+            || unsafe {
+                match (size_of::<T>(), choice) {
+                    #[cfg(target_arch = "x86_64")]
+                    (4, Isa::Avx512) => self.squares::<F32x16>(),
+                    #[cfg(target_arch = "x86_64")]
+                    (8, Isa::Avx512) => self.squares::<F64x8>(),
+                    #[cfg(target_arch = "x86_64")]
+                    (4, Isa::Avx2) => self.squares::<F32x8>(),
+                    #[cfg(target_arch = "x86_64")]
+                    (8, Isa::Avx2) => self.squares::<F64x4>(),
+                    #[cfg(target_arch = "aarch64")]
+                    (4, Isa::Neon) => self.squares::<F32x4>(),
+                    #[cfg(target_arch = "aarch64")]
+                    (8, Isa::Neon) => self.squares::<F64x2>(),
+                    _ => self.each_square(SIDE, #[inline(always)] |square| square.each(|to, from| *to = from)),
                 }
             },
         );
     }
-}
 
-/// `to[i][j] = from[j][i]`, the strides being those of the first index.
-///
-/// # Safety
-/// Both squares must lie in memory and not overlap.
-#[inline(always)]
-unsafe fn square<T: Copy>(from: *const T, from_stride: isize, to: *mut T, to_stride: isize) {
-    // SAFETY: what the caller promises.
-    unsafe {
-        let lines: [[T; SIDE]; SIDE] = std::array::from_fn(|j| *from.offset(j as isize * from_stride).cast());
-        for i in 0..SIDE {
-            *to.offset(i as isize * to_stride).cast() = lines.map(|line| line[i]);
+    /// Transposes whole squares of registers, with unit strides, and copies what is left.
+    ///
+    /// # Safety
+    /// As for `each`; elements have the size of V's, and the processor has V's instructions.
+    #[inline(always)]
+    unsafe fn squares<V: Vector>(&self) {
+        // SAFETY: what the caller promises.
+        self.each_square(
+            V::LANES,
+            #[inline(always)]
+            |part| unsafe {
+                if (part.rows, part.columns) != (V::LANES, V::LANES) {
+                    return part.each(|to, from| *to = from);
+                }
+                let mut square = V::square();
+                for (j, v) in square.as_mut().iter_mut().enumerate() {
+                    *v = V::load(part.from.offset(j as isize * part.from_strides.1).cast());
+                }
+                transpose::<V>(&mut square);
+                for (i, v) in square.as_mut().iter().enumerate() {
+                    v.store(part.to.offset(i as isize * part.to_strides.0).cast());
+                }
+            },
+        );
+    }
+
+    /// Calls `f` for squares of `side`, the last ones being what there is.
+    #[inline(always)]
+    fn each_square(&self, side: usize, f: impl Fn(&Plane<T>)) {
+        for row in (0..self.rows).step_by(side) {
+            for column in (0..self.columns).step_by(side) {
+                let place = |s: (isize, isize)| row as isize * s.0 + column as isize * s.1;
+                f(&Plane {
+                    rows: side.min(self.rows - row),
+                    columns: side.min(self.columns - column),
+                    from: self.from.wrapping_offset(place(self.from_strides)),
+                    to: self.to.wrapping_offset(place(self.to_strides)),
+                    ..*self
+                });
+            }
         }
     }
 }

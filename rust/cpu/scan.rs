@@ -70,7 +70,7 @@ impl Line<'_, '_> {
                     let x = unsafe {
                         std::slice::from_raw_parts(map.values(&mut scratch, start, n).cast::<T>(), n)
                     };
-                    total = x.iter().fold(total, |sum, x| C::join(sum, x.widen()));
+                    total = C::join(total, total_of::<C, T>(x));
                 }
                 // SAFETY: each piece has its place.
                 unsafe { *totals.at(piece) = total };
@@ -144,6 +144,22 @@ impl Line<'_, '_> {
             Ok(())
         })
     }
+}
+
+/// All of a block combined, in several lanes that do not wait for each other.
+fn total_of<C: Combine, T: Stored>(x: &[T]) -> T::Wide {
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut sums = [C::neutral::<T>().widen(); 16];
+            for x in x.chunks(sums.len()) {
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum = C::join(*sum, x.widen());
+                }
+            }
+            sums.into_iter().fold(C::neutral::<T>().widen(), C::join)
+        },
+    )
 }
 
 #[cfg(test)]
