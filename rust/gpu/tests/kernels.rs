@@ -273,7 +273,7 @@ fn random_numbers_are_the_cpus() {
             for (low, span) in [(0, 1), (-5, 10), (0, 1 << 31), (7, 3 << 40), (i64::MIN, u64::MAX)] {
                 for (i, got) in draw(Distribution::Integer { low, span }, 501, dtype).into_iter().enumerate()
                 {
-                    let want = low as i128 + (pair(i) as u128 * span as u128 >> 64) as i128;
+                    let want = low as i128 + ((pair(i) as u128 * span as u128) >> 64) as i128;
                     assert_eq!(got, super::reference::wrap(dtype, want), "{dtype} {low} {span} element {i}");
                 }
             }
