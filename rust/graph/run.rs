@@ -81,7 +81,9 @@ pub fn set_waiting(waiting: Waiting) {
 /// Waits until another thread has run a node.
 fn wait(node: &Node) {
     if !node.is_done() {
-        let mut block = || drop(node.done.wait());
+        let mut block = || {
+            node.done.wait();
+        };
         match WAITING.get() {
             Some(waiting) => waiting(&mut block),
             None => block(),

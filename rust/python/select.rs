@@ -2,7 +2,7 @@
 
 use super::args;
 use super::tensor::{Out, PyTensor, out};
-use crate::core::{DType, Scalar};
+use crate::core::Scalar;
 use crate::graph::Tensor;
 use crate::ir::kernel::Scatter;
 use crate::ops::{self, advanced, index, rearrange, search, shapes, sort};
@@ -29,6 +29,11 @@ pub fn many(found: Vec<Tensor>) -> Vec<PyTensor> {
 
 fn pair((a, b): (Tensor, Tensor)) -> (PyTensor, PyTensor) {
     (a.into(), b.into())
+}
+
+/// Both without an axis of size 1.
+fn without(axis: usize, (a, b): (Tensor, Tensor)) -> Pair {
+    Ok(pair((ops::view::squeeze(&a, &[axis])?, ops::view::squeeze(&b, &[axis])?)))
 }
 
 pub fn count(op: &str, n: i64) -> PyResult<usize> {
@@ -62,7 +67,8 @@ impl PyTensor {
     #[pyo3(signature = (k, dim=-1))]
     fn kthvalue(&self, k: i64, dim: i64) -> Pair {
         let x = self.get();
-        Ok(pair(sort::kthvalue(&x, count("kthvalue", k)?, args::one_axis("kthvalue", dim, x.rank())?)?))
+        let axis = args::one_axis("kthvalue", dim, x.rank())?;
+        without(axis, sort::kthvalue(&x, count("kthvalue", k)?, axis)?)
     }
 
     /// The median of all elements, or with `dim` the medians along it and their indices; the lower of two.
@@ -72,11 +78,12 @@ impl PyTensor {
         match dim {
             None => {
                 let flat = ops::view::reshape(&x, &crate::core::Shape::new(&[x.count()]))?;
-                Ok(PyTensor::new(sort::median(&flat, 0)?.0).into_pyobject(py)?.into_any())
+                let (found, _) = sort::median(&flat, 0)?;
+                Ok(PyTensor::new(ops::view::squeeze(&found, &[0])?.as_own()).into_pyobject(py)?.into_any())
             }
             Some(dim) => {
-                let found = sort::median(&x, args::one_axis("median", dim, x.rank())?)?;
-                Ok(pair(found).into_pyobject(py)?.into_any())
+                let axis = args::one_axis("median", dim, x.rank())?;
+                Ok(without(axis, sort::median(&x, axis)?)?.into_pyobject(py)?.into_any())
             }
         }
     }
