@@ -257,7 +257,8 @@ fn pad_constant(x: &Tensor, amounts: &[(i64, i64)], value: Scalar) -> Result<Ten
             bail!(Value, "pad: ({before}, {after}) takes more than axis {axis} of {} has", x.shape());
         }
         sizes[axis] = usize::try_from(size).unwrap_or(usize::MAX);
-        let (from, to) = ((-before).clamp(0, n as i64), (n as i64 + after).clamp(0, n as i64));
+        let n = n as i64;
+        let (from, to) = (before.saturating_neg().clamp(0, n), n.saturating_add(after).clamp(0, n));
         inner = view::slice(&inner, axis, from as usize, (to - from).max(0) as usize, 1)?;
     }
     let shape = Shape::checked("pad", &sizes)?;
