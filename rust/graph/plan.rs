@@ -223,8 +223,15 @@ impl Planner<'_> {
     }
 
     /// Whether item `i`, which needs the groups in `after`, may join group `home`: none of those may
-    /// itself need the group, and the program must stay small.
+    /// itself need the group, no member may be read out of order, and the program must stay small.
     fn can_join(&self, home: usize, i: usize, after: &Bits) -> bool {
+        let out_of_order = self.items[i].sources.iter().any(|source| match *source {
+            Source::Inside { node, whole, .. } => !whole && self.home[node as usize] == home,
+            Source::Outside { .. } => false,
+        });
+        if out_of_order {
+            return false;
+        }
         let leaves_and_returns =
             (0..self.groups.len()).any(|g| g != home && after.contains(g) && self.groups[g].after.contains(home));
         if leaves_and_returns {
@@ -538,3 +545,5 @@ impl Cache {
     }
 }
 
+#[cfg(test)]
+mod tests;

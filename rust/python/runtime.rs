@@ -23,8 +23,8 @@ fn set_default_device(device: &str) -> PyResult<String> {
     Ok(DEVICE.replace(device).to_string())
 }
 
+/// Where this thread makes new tensors.
 #[pyfunction]
-#[pyo3(name = "get_default_device")]
 fn get_default_device() -> String {
     DEVICE.get().to_string()
 }

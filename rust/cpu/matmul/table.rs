@@ -61,10 +61,12 @@ macro_rules! kernels {
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn copy(m: &Move<$T>) {
+                // SAFETY: the caller's promises about the move, and the level this is compiled for.
                 unsafe { kernel::copy::<$V>(m) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn transpose(m: &Move<$T>) {
+                // SAFETY: as above.
                 unsafe { kernel::transposed::<$V>(m) }
             }
 

@@ -1,4 +1,7 @@
 //! The registers of AVX2 and AVX-512 as `Vector`s.
+//!
+//! SAFETY: the methods are `unsafe` because the processor must have the level, which holds where they are
+//! inlined: in kernels compiled for it. Loads and stores are as valid as the pointers they are given.
 
 use std::arch::x86_64::*;
 
