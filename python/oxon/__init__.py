@@ -6,7 +6,7 @@ when they are first used; NumPy only when an array is asked for.
 
 from __future__ import annotations
 
-from . import _core
+from . import _core as _core
 from ._core import *  # noqa: F403
 from ._core import Tensor as Tensor
 from ._core import __version__ as __version__

@@ -332,8 +332,8 @@ def _weighted(result: Any) -> Tensor:
     for n, out in enumerate(outputs):
         if isinstance(out, Tensor) and out.dtype.is_floating_point:
             count = out.numel()
-            weights = ((_core.arange(count, dtype=_core.float64) * 0.7548776662 + 0.5698 * (n + 1)) % 1.0) + 0.5
-            total = total + (out.reshape(count) * weights).sum()
+            spread = _core.arange(count, dtype=_core.float64) * 0.7548776662 + 0.5698 * (n + 1)
+            total = total + (out.reshape(count) * (spread % 1.0 + 0.5)).sum()
     return total
 
 
