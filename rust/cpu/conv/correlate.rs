@@ -189,7 +189,7 @@ impl<T: Float> Correlation<T> {
         let groups = even(self.groups, together);
 
         let rows = self.rows.div_ceil(row_blocks);
-        let width = V::width(even(rows, V::ROWS));
+        let width = V::WIDTHS[even(rows, V::ROWS) - 1];
         let packed = self.packing_pays(V::LANES, images, lines, rows);
 
         let part_rows = if frame.is_input() { frame.size[0] } else { lines + frame.reach[0] };

@@ -21,8 +21,8 @@ mod weight;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-pub use self::planes::inside;
 use self::correlate::{Correlation, Phase};
+pub use self::planes::inside;
 use self::planes::{Frame, Tap};
 use self::scratch::memory;
 use self::simd::{Float, with_simd};

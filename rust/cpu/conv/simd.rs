@@ -3,6 +3,7 @@
 
 use std::ops::{Add, AddAssign, Mul};
 
+use super::tile::MAX_ROWS;
 use crate::core::Element;
 use crate::cpu::matmul::vector::{Portable, Vector};
 #[cfg(target_arch = "x86_64")]
@@ -51,8 +52,8 @@ pub trait Simd: Vector<Elem: Float> + 'static {
     /// Rows and columns of the tile of dot products; no more columns than lanes.
     const DOT: [usize; 2];
 
-    /// Registers across a tile of so many rows.
-    fn width(rows: usize) -> usize;
+    /// Registers across a tile of 1, 2, … rows.
+    const WIDTHS: [usize; MAX_ROWS];
 
     /// Runs the kernel in code that is compiled for the instruction set.
     ///
@@ -62,14 +63,11 @@ pub trait Simd: Vector<Elem: Float> + 'static {
 }
 
 macro_rules! simd {
-    ($($V:ty)+, features $features:literal, rows $rows:literal, dot $dot:expr, width $width:expr) => {$(
+    ($($V:ty)+, features $features:literal, rows $rows:literal, widths $widths:expr, dot $dot:expr) => {$(
         impl Simd for $V {
             const ROWS: usize = $rows;
+            const WIDTHS: [usize; MAX_ROWS] = $widths;
             const DOT: [usize; 2] = $dot;
-
-            fn width(rows: usize) -> usize {
-                ($width)(rows)
-            }
 
             #[inline(always)]
             unsafe fn run<K: Kernel>(kernel: K) {
@@ -87,25 +85,22 @@ macro_rules! simd {
 
 // 32 registers: 24 sums, the 3 to 6 vectors that they share, one broadcast value.
 #[cfg(target_arch = "x86_64")]
-simd!(F32x16 F64x8, features "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma", rows 8, dot [4, 6],
-    width |rows| if rows <= 4 { 6 } else { 3 });
+simd!(F32x16 F64x8, features "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma", rows 8,
+    widths [6, 6, 6, 6, 3, 3, 3, 3], dot [4, 6]);
 #[cfg(target_arch = "aarch64")]
-simd!(F32x4, features "neon", rows 8, dot [4, 4], width |rows| if rows <= 4 { 6 } else { 3 });
+simd!(F32x4, features "neon", rows 8, widths [6, 6, 6, 6, 3, 3, 3, 3], dot [4, 4]);
 #[cfg(target_arch = "aarch64")]
-simd!(F64x2, features "neon", rows 8, dot [4, 2], width |rows| if rows <= 4 { 6 } else { 3 });
+simd!(F64x2, features "neon", rows 8, widths [6, 6, 6, 6, 3, 3, 3, 3], dot [4, 2]);
 // 16 registers: 12 sums, 2 vectors, one broadcast value. A tile that needs all 16 runs at half speed.
 #[cfg(target_arch = "x86_64")]
-simd!(F32x8 F64x4, features "avx2,fma", rows 6, dot [3, 3],
-    width |rows| match rows { 1 | 2 => 4, 3 => 3, _ => 2 });
+simd!(F32x8 F64x4, features "avx2,fma", rows 6,
+    widths [4, 4, 3, 2, 2, 2, 0, 0], dot [3, 3]);
 
 /// The baseline has no entry to compile for, and a product needs a register of its own.
 impl<T: Float, const L: usize> Simd for Portable<T, L> {
     const ROWS: usize = 4;
+    const WIDTHS: [usize; MAX_ROWS] = [4, 4, 2, 2, 0, 0, 0, 0];
     const DOT: [usize; 2] = [3, 2];
-
-    fn width(rows: usize) -> usize {
-        if rows <= 2 { 4 } else { 2 }
-    }
 
     #[inline(never)]
     unsafe fn run<K: Kernel>(kernel: K) {

@@ -35,7 +35,7 @@ pub struct Tile<'a, T> {
 /// Computes a tile of `rows` rows and `width` registers across.
 ///
 /// # Safety
-/// The processor has `V`'s instructions, `rows ≤ V::ROWS`, `width ≤ V::width(rows)`, and all elements
+/// The processor has `V`'s instructions, `rows ≤ V::ROWS`, `width ≤ V::WIDTHS[rows - 1]`, and all elements
 /// that the tile names are there.
 pub unsafe fn tile<V: Simd>(rows: usize, width: usize, tile: &Tile<V::Elem>) {
     struct Run<'a, V: Simd, const M: usize, const N: usize>(&'a Tile<'a, V::Elem>);
@@ -76,9 +76,12 @@ pub unsafe fn tile<V: Simd>(rows: usize, width: usize, tile: &Tile<V::Elem>) {
     macro_rules! widths {
         ($rows:literal: $($width:literal)+) => {
             match width {
-                // SAFETY: the caller's promises, passed on.
-                $($width => unsafe { V::run(Run::<V, $rows, $width>(tile)) },)+
-                _ => unreachable!("a tile of {} rows is at most {} wide", $rows, V::width($rows)),
+                // Only tiles that the instruction set has are compiled for it.
+                $($width if const { $width <= V::WIDTHS[$rows - 1] } => {
+                    // SAFETY: the caller's promises, passed on.
+                    unsafe { V::run(Run::<V, $rows, $width>(tile)) }
+                })+
+                _ => unreachable!("no tile of {} rows is {width} registers wide", $rows),
             }
         };
     }
@@ -166,23 +169,22 @@ pub unsafe fn dot<V: Simd>(rows: usize, columns: usize, dot: &Dot<V::Elem>) {
     }
 
     macro_rules! columns {
-        ($rows:literal) => {
+        ($rows:literal: $($columns:literal)+) => {
             match columns {
-                // SAFETY: the caller's promises, passed on.
-                1 => unsafe { V::run(Run::<V, $rows, 1>(dot)) },
-                2 => unsafe { V::run(Run::<V, $rows, 2>(dot)) },
-                3 => unsafe { V::run(Run::<V, $rows, 3>(dot)) },
-                4 => unsafe { V::run(Run::<V, $rows, 4>(dot)) },
-                5 => unsafe { V::run(Run::<V, $rows, 5>(dot)) },
-                _ => unsafe { V::run(Run::<V, $rows, 6>(dot)) },
+                $($columns if const { $rows <= V::DOT[0] && $columns <= V::DOT[1] } => {
+                    // SAFETY: the caller's promises, passed on.
+                    unsafe { V::run(Run::<V, $rows, $columns>(dot)) }
+                })+
+                _ => unreachable!("no tile of dot products is {} by {columns}", $rows),
             }
         };
     }
     match rows {
-        1 => columns!(1),
-        2 => columns!(2),
-        3 => columns!(3),
-        _ => columns!(4),
+        1 => columns!(1: 1 2 3 4 5 6),
+        2 => columns!(2: 1 2 3 4 5 6),
+        3 => columns!(3: 1 2 3 4 5 6),
+        4 => columns!(4: 1 2 3 4 5 6),
+        _ => unreachable!("tiles of dot products have 1 to {} rows", MAX_DOT[0]),
     }
 }
 

@@ -175,20 +175,29 @@ impl<T: Float> WeightGrad<T> {
     }
 
     unsafe fn products<V: Simd<Elem = T>>(&self) -> Result<()> {
-        let (taps, terms) = (self.taps.len(), self.depth * self.taps.len());
+        let taps = self.taps.len();
         let channels = even(self.depth, ROWS / taps);
         let columns = even(self.rows.div_ceil(V::LANES), LANES / V::LANES) * V::LANES;
         let [c_blocks, k_blocks] = [self.depth.div_ceil(channels), self.rows.div_ceil(columns)];
         let cut = self.cut(POSITIONS, self.groups * c_blocks * k_blocks, channels)?;
-
-        // The result turned around: for each share and group, (c, t) by k, padded to whole registers.
-        let padded = self.rows.next_multiple_of(V::LANES);
-        let group = terms.saturating_mul(padded);
-        let sums = memory::<T>(group.saturating_mul(self.groups).saturating_mul(cut.shares))?;
-        let sums = Shared::new(sums.ptr().cast::<T>());
+        // The result turned around, block by block: (c, t) by k. A single share waits in the thread's own
+        // memory, several next to each other.
+        let blocks = self.groups * c_blocks * k_blocks;
+        let block = (channels * taps).saturating_mul(columns);
+        let waiting =
+            if cut.shares > 1 { blocks.saturating_mul(block).saturating_mul(cut.shares) } else { 0 };
+        let waiting_memory = memory::<T>(waiting)?;
+        let waiting = Shared::new(waiting_memory.ptr().cast::<T>());
+        let place = |index: usize| {
+            let (rest, k_block) = (index / k_blocks, index % k_blocks);
+            let (g, c_block) = (rest / c_blocks, rest % c_blocks);
+            let channels = c_block * channels..self.depth.min((c_block + 1) * channels);
+            let ks = k_block * columns..self.rows.min((k_block + 1) * columns);
+            (g, channels, ks)
+        };
 
         // Panels of `dy`, at most so wide, equally wide but for one register.
-        let width = V::width(V::ROWS);
+        let width = V::WIDTHS[V::ROWS - 1];
         let lanes = width * V::LANES;
         let per_item = cut.images * cut.lines * self.frame.grid[1];
         let pitch = self.frame.pitch;
@@ -205,21 +214,22 @@ impl<T: Float> WeightGrad<T> {
             .map(|(c, tap)| c * cut.channel + self.frame.offset(tap, cut.part_rows))
             .collect();
 
-        try_parallel(self.groups * c_blocks * k_blocks * cut.shares, |index| {
-            let (rest, k_block) = (index / k_blocks, index % k_blocks);
-            let (rest, c_block) = (rest / c_blocks, rest % c_blocks);
-            let (s, g) = (rest / self.groups, rest % self.groups);
-            let channels = c_block * channels..self.depth.min((c_block + 1) * channels);
-            let ks = k_block * columns..self.rows.min((k_block + 1) * columns);
+        try_parallel(blocks * cut.shares, |index| {
+            let (s, index) = (index / blocks, index % blocks);
+            let (g, channels, ks) = place(index);
             let registers = ks.len().div_ceil(V::LANES);
             let panels = registers.div_ceil(width);
             let size = per_item * lanes;
             let room = self.room::<V>(&cut);
-            scratch::with(room.saturating_add(panels * size), |memory: *mut T| {
-                // SAFETY: offsets are within what was asked for; `sums` is divided among the chunks.
+            let own = if cut.shares > 1 { 0 } else { block };
+            scratch::with(room.saturating_add(panels * size).saturating_add(own), |memory: *mut T| {
+                // SAFETY: offsets are within what was asked for; `waiting` is divided among the chunks.
                 unsafe {
                     let turned = memory.add(room);
-                    let sums = sums.at((s * self.groups + g) * group + channels.start * taps * padded);
+                    let sums = match cut.shares {
+                        1 => turned.add(panels * size),
+                        _ => waiting.at((s * blocks + index) * block),
+                    };
                     let mut first = true;
                     for item in share(cut.count, cut.shares, s) {
                         let item = cut.item(self, item);
@@ -236,50 +246,89 @@ impl<T: Float> WeightGrad<T> {
                             }
                             for p in 0..panels {
                                 let part = share(registers, panels, p);
-                                let c = sums.add(rows.start * padded + ks.start + part.start * V::LANES);
+                                let c = sums.add(rows.start * columns + part.start * V::LANES);
                                 let sums = Tile {
                                     steps,
                                     a,
                                     b: turned.add(p * size),
                                     init: if first { std::ptr::null() } else { c },
-                                    init_row: padded,
+                                    init_row: columns,
                                     c,
-                                    c_row: padded,
+                                    c_row: columns,
                                 };
                                 tile::<V>(rows.len(), part.len(), &sums);
                             }
                         }
                         first = false;
                     }
+                    if cut.shares == 1 {
+                        let all = 0..registers;
+                        self.turn_back::<V>(g, &channels, &ks, all, sums, columns, 1, 0);
+                    }
                 }
             })
         })?;
+        if cut.shares > 1 {
+            let registers = columns / V::LANES;
+            threads::parallel(blocks * registers, |index| {
+                let (index, register) = (index / registers, index % registers);
+                let (g, channels, ks) = place(index);
+                if register * V::LANES < ks.len() {
+                    let (one, from) = (register..register + 1, waiting.at(index * block));
+                    // SAFETY: rows of the result that are this chunk's alone.
+                    unsafe {
+                        self.turn_back::<V>(
+                            g,
+                            &channels,
+                            &ks,
+                            one,
+                            from,
+                            columns,
+                            cut.shares,
+                            blocks * block,
+                        );
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
 
-        // Add up the shares and turn the result back, a column of registers at a time.
-        let columns = padded / V::LANES;
-        let part = group * self.groups;
-        threads::parallel(self.groups * columns, |index| {
-            let (g, column) = (index / columns, index % columns);
-            let k = column * V::LANES;
-            let n = V::LANES.min(self.rows - k);
-            // SAFETY: rows `k ..` of the group's weights are this chunk's alone.
-            unsafe {
-                for t in (0..terms).step_by(V::LANES) {
+    /// Adds up the shares of a block, `part` elements apart, and turns some of its registers of output
+    /// channels back into rows of the result.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn turn_back<V: Simd<Elem = T>>(
+        &self,
+        g: usize,
+        channels: &Range<usize>,
+        ks: &Range<usize>,
+        registers: Range<usize>,
+        from: *const T,
+        columns: usize,
+        parts: usize,
+        part: usize,
+    ) {
+        let taps = self.taps.len();
+        let (count, terms) = (channels.len() * taps, self.depth * taps);
+        for lane in registers.map(|r| r * V::LANES) {
+            let row = g * self.rows + ks.start + lane;
+            for t in (0..count).step_by(V::LANES) {
+                // SAFETY: within the block and the result, by the sizes.
+                unsafe {
                     V::run(Transpose::<V> {
-                        from: sums.at(g * group + t * padded + k),
-                        from_row: padded,
-                        rows: V::LANES.min(terms - t),
-                        len: n,
-                        parts: cut.shares,
+                        from: from.add(t * columns + lane),
+                        from_row: columns,
+                        rows: V::LANES.min(count - t),
+                        len: V::LANES.min(ks.len() - lane),
+                        parts,
                         part,
-                        to: self.dw.add((g * self.rows + k) * terms + t),
+                        to: self.dw.add(row * terms + channels.start * taps + t),
                         to_row: terms,
                         pad: false,
                     });
                 }
             }
-        });
-        Ok(())
+        }
     }
 
     /// Transposes an item's `dy` into panels of `[position][k]`.
