@@ -146,7 +146,7 @@ fn transposed(
         bail!(Shape, "{op}: input has {c} channels, weight {} expects {wc}", w.shape());
     }
     let (sizes, kernel) = ([h, width], [r, s]);
-    let mut out = [n, per_group.checked_mul(conv.groups).unwrap_or(usize::MAX), 0, 0];
+    let mut out = [n, per_group.saturating_mul(conv.groups), 0, 0];
     for i in 0..2 {
         if output_padding[i] != 0 && output_padding[i] >= conv.stride[i] {
             bail!(

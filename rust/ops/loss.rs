@@ -71,7 +71,7 @@ pub fn l1_loss(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tens
 
 /// With `d = |x − target|`: `d² / 2` up to `delta`, then `delta (d − delta / 2)` (Huber, 1964).
 pub fn huber_loss(x: &Tensor, target: &Tensor, delta: f64, reduction: Reduction) -> Result<Tensor> {
-    if !(delta > 0.0) {
+    if delta.is_nan() || delta <= 0.0 {
         bail!(Value, "huber_loss: delta must be positive, got {delta}");
     }
     let (x, target) = pair("huber_loss", x, target)?;
@@ -87,7 +87,7 @@ fn huber(x: &Tensor, target: &Tensor, delta: f64) -> Result<Tensor> {
 
 /// The Huber loss over `beta`; the absolute difference where `beta` is 0 (Girshick, 2015).
 pub fn smooth_l1_loss(x: &Tensor, target: &Tensor, beta: f64, reduction: Reduction) -> Result<Tensor> {
-    if !(beta >= 0.0) {
+    if beta.is_nan() || beta < 0.0 {
         bail!(Value, "smooth_l1_loss: beta must not be negative, got {beta}");
     }
     let (x, target) = pair("smooth_l1_loss", x, target)?;

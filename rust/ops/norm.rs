@@ -142,7 +142,7 @@ pub fn group_norm(
         bail!(Value, "group_norm: {c} channels do not divide into {groups} groups");
     }
     let full = wide("group_norm", x)?;
-    let each = if n * groups == 0 { 0 } else { x.count() / (n * groups) };
+    let each = x.count().checked_div(n * groups).unwrap_or(0);
     let rows = view::reshape(&full, &Shape::new(&[n, groups, each]))?;
     let (mean, var) = reduce::moments(&rows, &[2])?;
     let y = view::reshape(&standardize(&rows, &mean, &var, eps)?, x.shape())?;

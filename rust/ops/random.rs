@@ -144,7 +144,7 @@ pub fn normal(
 ) -> Result<Tensor> {
     let (mean, std) = (mean.into(), std.into());
     if let Arg::Scalar(s) = std
-        && !(s.as_f64() >= 0.0)
+        && (s.as_f64().is_nan() || s.as_f64() < 0.0)
     {
         bail!(Value, "normal: a standard deviation of {}", s.as_f64());
     }

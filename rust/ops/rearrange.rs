@@ -41,7 +41,7 @@ pub fn tile(x: &Tensor, reps: &[usize]) -> Result<Tensor> {
     let (sizes, reps) = (front(x.shape()), front(reps));
     let mut result = sizes.clone();
     for (size, rep) in result.iter_mut().zip(&reps) {
-        *size = size.checked_mul(*rep).unwrap_or(usize::MAX);
+        *size = size.saturating_mul(*rep);
     }
     let result = Shape::checked("tile", &result)?;
     // Axes that repeat gain one before them, along which the view has stride 0.
@@ -61,7 +61,7 @@ pub fn tile(x: &Tensor, reps: &[usize]) -> Result<Tensor> {
 /// Each element `times` times in a row along an axis.
 pub fn repeat_interleave(x: &Tensor, times: usize, axis: usize) -> Result<Tensor> {
     let mut result = x.shape().clone();
-    result[axis] = result[axis].checked_mul(times).unwrap_or(usize::MAX);
+    result[axis] = result[axis].saturating_mul(times);
     let result = Shape::checked("repeat_interleave", &result)?;
     let raised = view::unsqueeze(x, axis + 1)?;
     let mut full = raised.shape().clone();

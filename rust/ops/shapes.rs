@@ -177,7 +177,7 @@ pub fn kron(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let (m, n) = (size(a, axis), size(b, axis));
         left.extend([m, 1]);
         right.extend([1, n]);
-        out.push(m.checked_mul(n).unwrap_or(usize::MAX));
+        out.push(m.saturating_mul(n));
     }
     let left = view::reshape(a, &Shape::checked("kron", &left)?)?;
     let right = view::reshape(b, &Shape::checked("kron", &right)?)?;
@@ -202,7 +202,7 @@ pub fn cross(a: &Tensor, b: &Tensor, axis: usize) -> Result<Tensor> {
 /// gradient where the norm is 0 is 0.
 pub fn norm(x: &Tensor, p: f64, axes: &[usize], keepdim: bool) -> Result<Tensor> {
     let x = &cast::cast(x, float(x.dtype()))?;
-    if p == f64::INFINITY || p == f64::NEG_INFINITY {
+    if p.is_infinite() {
         return reduce::extreme(&unary(E::abs, x)?, axes, keepdim, p > 0.0);
     }
     if p == 0.0 {

@@ -42,7 +42,8 @@ fn plain(inputs: &[&str], output: &str, operands: &[&Tensor]) -> Vec<f64> {
 
 #[test]
 fn einsum_is_its_definition() {
-    let cases: &[(&str, &[&str], &str, &[&[usize]])] = &[
+    type Case = (&'static str, &'static [&'static str], &'static str, &'static [&'static [usize]]);
+    let cases: &[Case] = &[
         ("ij,jk->ik", &["ij", "jk"], "ik", &[&[2, 3], &[3, 4]]),
         ("ij,jk", &["ij", "jk"], "ik", &[&[2, 3], &[3, 4]]),
         ("bij,bjk->bik", &["bij", "bjk"], "bik", &[&[2, 2, 3], &[2, 3, 2]]),
