@@ -27,10 +27,12 @@ macro_rules! lanes {
         impl Lanes for $vector {
             type Elem = $elem;
             type Mask = $vector;
+            type Double = __m256d;
             const WIDTH: usize = $width;
 
             $(#[inline(always)]
             fn $name($($args)*) $(-> $result)? {
+                #[allow(unused_unsafe, reason = "doing nothing is safe")]
                 // SAFETY: `dispatch` comes here only on processors with AVX2 and FMA.
                 unsafe { $body }
             })*
@@ -77,6 +79,12 @@ lanes! { __m256, f32, 8;
     fn both(a: Self, b: Self) -> Self { _mm256_and_ps(a, b) }
     fn either(a: Self, b: Self) -> Self { _mm256_or_ps(a, b) }
     fn not(a: Self) -> Self { _mm256_xor_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(-1))) }
+    fn to_double(self) -> [__m256d; 2] {
+        [_mm256_cvtps_pd(_mm256_castps256_ps128(self)), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(self))]
+    }
+    fn of_double(halves: [__m256d; 2]) -> Self {
+        _mm256_set_m128(_mm256_cvtpd_ps(halves[1]), _mm256_cvtpd_ps(halves[0]))
+    }
     fn any(mask: Self) -> bool { _mm256_movemask_ps(mask) != 0 };
     unsafe fn load(at: *const f32) -> Self { _mm256_loadu_ps(at) }
     unsafe fn store(self, at: *mut f32) { _mm256_storeu_ps(at, self) }
@@ -123,6 +131,8 @@ lanes! { __m256d, f64, 4;
     fn both(a: Self, b: Self) -> Self { _mm256_and_pd(a, b) }
     fn either(a: Self, b: Self) -> Self { _mm256_or_pd(a, b) }
     fn not(a: Self) -> Self { _mm256_xor_pd(a, _mm256_castsi256_pd(_mm256_set1_epi32(-1))) }
+    fn to_double(self) -> [__m256d; 2] { [self; 2] }
+    fn of_double(halves: [__m256d; 2]) -> Self { halves[0] }
     fn any(mask: Self) -> bool { _mm256_movemask_pd(mask) != 0 };
     unsafe fn load(at: *const f64) -> Self { _mm256_loadu_pd(at) }
     unsafe fn store(self, at: *mut f64) { _mm256_storeu_pd(at, self) }

@@ -28,6 +28,7 @@ macro_rules! lanes {
         impl Lanes for $vector {
             type Elem = $elem;
             type Mask = $mask;
+            type Double = __m512d;
             const WIDTH: usize = $width;
 
             $(#[inline(always)]
@@ -79,6 +80,12 @@ lanes! { __m512, f32, __mmask16, 16;
     fn both(a: Self::Mask, b: Self::Mask) -> Self::Mask { a & b }
     fn either(a: Self::Mask, b: Self::Mask) -> Self::Mask { a | b }
     fn not(a: Self::Mask) -> Self::Mask { !a }
+    fn to_double(self) -> [__m512d; 2] {
+        [_mm512_cvtps_pd(_mm512_castps512_ps256(self)), _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(self))]
+    }
+    fn of_double(halves: [__m512d; 2]) -> Self {
+        _mm512_insertf32x8::<1>(_mm512_castps256_ps512(_mm512_cvtpd_ps(halves[0])), _mm512_cvtpd_ps(halves[1]))
+    }
     fn any(mask: Self::Mask) -> bool { mask != 0 }
     fn scale(self, n: Self) -> Self { _mm512_scalef_ps(self, n) }
     fn split(self) -> (Self, Self) {{
@@ -126,6 +133,8 @@ lanes! { __m512d, f64, __mmask8, 8;
     fn both(a: Self::Mask, b: Self::Mask) -> Self::Mask { a & b }
     fn either(a: Self::Mask, b: Self::Mask) -> Self::Mask { a | b }
     fn not(a: Self::Mask) -> Self::Mask { !a }
+    fn to_double(self) -> [__m512d; 2] { [self; 2] }
+    fn of_double(halves: [__m512d; 2]) -> Self { halves[0] }
     fn any(mask: Self::Mask) -> bool { mask != 0 }
     fn scale(self, n: Self) -> Self { _mm512_scalef_pd(self, n) }
     fn split(self) -> (Self, Self) {{

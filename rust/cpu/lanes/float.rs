@@ -1,7 +1,7 @@
 //! The arithmetic of the table on float vectors of every instruction set.
 
 use super::{Lanes, Real, Vector};
-use crate::cpu::math::{Elementary, scalar};
+use crate::cpu::math::{Elementary, composed, scalar};
 use crate::ir::value::{Float, Number};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -149,19 +149,19 @@ impl<S: Lanes> Number for Vector<S> {
     }
     #[inline(always)]
     fn floor_divide(self, other: Self) -> Self {
-        Vector(self.0.map2(other.0, scalar::floor_divide))
+        composed::floor_divide(self, other)
     }
     #[inline(always)]
     fn remainder(self, other: Self) -> Self {
-        Vector(self.0.map2(other.0, scalar::remainder))
+        composed::remainder(self, other)
     }
     #[inline(always)]
     fn fmod(self, other: Self) -> Self {
-        Vector(self.0.map2(other.0, |a, b| a % b))
+        composed::fmod(self, other)
     }
     #[inline(always)]
     fn pow(self, other: Self) -> Self {
-        Vector(self.0.map2(other.0, f64::powf))
+        S::Elem::pow(self, other)
     }
 
     #[inline(always)]
@@ -212,6 +212,10 @@ macro_rules! elementary {
     };
 }
 
+macro_rules! composed {
+    ($($name:ident)*) => { $(#[inline(always)] fn $name(self) -> Self { composed::$name(self) })* };
+}
+
 macro_rules! instructions {
     ($($name:ident)*) => { $(#[inline(always)] fn $name(self) -> Self { Vector(self.0.$name()) })* };
 }
@@ -222,11 +226,9 @@ macro_rules! lane_by_lane {
 
 impl<S: Lanes> Float for Vector<S> {
     elementary! { exp exp2 expm1 log log2 log10 log1p sin cos tan tanh erf }
+    composed! { sinh cosh asin acos atan asinh acosh atanh }
     instructions! { sqrt floor ceil trunc round }
     lane_by_lane! {
-        asin = f64::asin; acos = f64::acos; atan = f64::atan;
-        sinh = f64::sinh; cosh = f64::cosh;
-        asinh = scalar::asinh; acosh = scalar::acosh; atanh = scalar::atanh;
         erfc = libm::erfc; erfinv = scalar::erfinv; lgamma = scalar::lgamma; digamma = scalar::digamma;
     }
 
@@ -236,11 +238,11 @@ impl<S: Lanes> Float for Vector<S> {
     }
     #[inline(always)]
     fn atan2(self, other: Self) -> Self {
-        Vector(self.0.map2(other.0, f64::atan2))
+        composed::atan2(self, other)
     }
     #[inline(always)]
     fn hypot(self, other: Self) -> Self {
-        Vector(self.0.map2(other.0, f64::hypot))
+        composed::hypot(self, other)
     }
     #[inline(always)]
     fn copysign(self, other: Self) -> Self {

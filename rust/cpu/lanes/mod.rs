@@ -102,6 +102,8 @@ pub trait Lanes: Copy {
     type Elem: Real;
     /// One truth value a lane.
     type Mask: Copy;
+    /// Two of these hold the lanes as float64.
+    type Double: Lanes<Elem = f64>;
     const WIDTH: usize;
 
     fn splat(x: Self::Elem) -> Self;
@@ -179,35 +181,43 @@ pub trait Lanes: Copy {
     /// `WIDTH` bytes are writable at `at`.
     unsafe fn store_mask(mask: Self::Mask, at: *mut u8);
 
+    fn to_double(self) -> [Self::Double; 2];
+    /// Rounds to the element type.
+    fn of_double(halves: [Self::Double; 2]) -> Self;
+
     /// `self · 2ⁿ` for integers n that at most double the range of exponents. In two steps, so that
     /// neither factor leaves the range and a subnormal result is rounded once.
     #[inline(always)]
     fn scale(self, n: Self) -> Self {
-        let half = n.mul(Self::splat(Self::Elem::of(0.5))).floor();
+        let half = n.mul(Vector::<Self>::of(0.5).0).floor();
         self.mul(half.power_of_two()).mul(n.sub(half).power_of_two())
     }
 
     /// `2ⁿ` for integers n whose power is a normal number.
     #[inline(always)]
     fn power_of_two(self) -> Self {
-        let one = Self::splat(Self::Elem::of(1.0));
-        self.add(Self::splat(Self::Elem::of(Self::Elem::MAGIC))).shl(Self::Elem::FRACTION_BITS).add_bits(one)
+        let low = self.add(Vector::<Self>::of(Self::Elem::MAGIC).0);
+        low.shl(Self::Elem::FRACTION_BITS).add_bits(Vector::<Self>::of(1.0).0)
     }
 
     /// Mantissa m in [¾, 3/2) and exponent e of a positive finite number `m · 2ᵉ`.
     #[inline(always)]
     fn split(self) -> (Self, Self) {
-        let of = |x| Self::splat(Self::Elem::of(x));
-        let bits = |x| Self::splat(Self::Elem::from_bits(x));
+        let bits = Self::Elem::FRACTION_BITS;
         // Subnormals become normal by a factor that is taken off the exponent again.
-        let small = self.lt(of(Self::Elem::TINY));
-        let x = Self::select(small, self.mul(of(1.0 / Self::Elem::TINY)), self);
-        let bias = Self::select(small, of(Self::Elem::BIAS * 2.0 - 1.0), of(Self::Elem::BIAS));
+        let small = self.lt(Vector::<Self>::of(Self::Elem::TINY).0);
+        let x = Self::select(small, self.mul(Vector::<Self>::of(1.0 / Self::Elem::TINY).0), self);
+        let bias = Self::select(
+            small,
+            Vector::<Self>::of(Self::Elem::BIAS * 2.0 - 1.0).0,
+            Vector::<Self>::of(Self::Elem::BIAS).0,
+        );
         // Half a fraction lies between the patterns of ¾ and 1: adding it moves the step between two
         // exponents from 1 to ¾.
-        let moved = x.add_bits(bits(1 << (Self::Elem::FRACTION_BITS - 1)));
-        let e = moved.shr(Self::Elem::FRACTION_BITS).add_bits(of(Self::Elem::MAGIC)).sub(of(Self::Elem::MAGIC)).sub(bias);
-        let m = moved.and(bits((1 << Self::Elem::FRACTION_BITS) - 1)).add_bits(of(0.75));
+        let moved = x.add_bits(Vector::<Self>::of_bits(1 << (bits - 1)).0);
+        let magic = Vector::<Self>::of(Self::Elem::MAGIC).0;
+        let e = moved.shr(bits).add_bits(magic).sub(magic).sub(bias);
+        let m = moved.and(Vector::<Self>::of_bits((1 << bits) - 1).0).add_bits(Vector::<Self>::of(0.75).0);
         (m, e)
     }
 

@@ -38,6 +38,7 @@ macro_rules! lanes {
         impl Lanes for $vector {
             type Elem = $elem;
             type Mask = $mask;
+            type Double = float64x2_t;
             const WIDTH: usize = $width;
 
             $(#[inline(always)]
@@ -91,6 +92,8 @@ lanes! { float32x4_t, f32, uint32x4_t, 4;
     fn both(a: Self::Mask, b: Self::Mask) -> Self::Mask { vandq_u32(a, b) }
     fn either(a: Self::Mask, b: Self::Mask) -> Self::Mask { vorrq_u32(a, b) }
     fn not(a: Self::Mask) -> Self::Mask { vmvnq_u32(a) }
+    fn to_double(self) -> [float64x2_t; 2] { [vcvt_f64_f32(vget_low_f32(self)), vcvt_high_f64_f32(self)] }
+    fn of_double(halves: [float64x2_t; 2]) -> Self { vcvt_high_f32_f64(vcvt_f32_f64(halves[0]), halves[1]) }
     fn any(mask: Self::Mask) -> bool { vmaxvq_u32(mask) != 0 };
     unsafe fn load(at: *const f32) -> Self { vld1q_f32(at) }
     unsafe fn store(self, at: *mut f32) { vst1q_f32(at, self) }
@@ -136,6 +139,8 @@ lanes! { float64x2_t, f64, uint64x2_t, 2;
     fn both(a: Self::Mask, b: Self::Mask) -> Self::Mask { vandq_u64(a, b) }
     fn either(a: Self::Mask, b: Self::Mask) -> Self::Mask { vorrq_u64(a, b) }
     fn not(a: Self::Mask) -> Self::Mask { veorq_u64(a, vdupq_n_u64(u64::MAX)) }
+    fn to_double(self) -> [float64x2_t; 2] { [self; 2] }
+    fn of_double(halves: [float64x2_t; 2]) -> Self { halves[0] }
     fn any(mask: Self::Mask) -> bool { vgetq_lane_u64::<0>(mask) | vgetq_lane_u64::<1>(mask) != 0 };
     unsafe fn load(at: *const f64) -> Self { vld1q_f64(at) }
     unsafe fn store(self, at: *mut f64) { vst1q_f64(at, self) }

@@ -52,6 +52,7 @@ macro_rules! scalar {
         impl Lanes for $elem {
             type Elem = $elem;
             type Mask = bool;
+            type Double = f64;
             const WIDTH: usize = 1;
 
             #[inline(always)]
@@ -188,6 +189,15 @@ macro_rules! scalar {
             unsafe fn store_mask(mask: bool, at: *mut u8) {
                 // SAFETY: the caller vouches for `at`.
                 unsafe { at.write(mask as u8) }
+            }
+
+            #[inline(always)]
+            fn to_double(self) -> [f64; 2] {
+                [self as f64; 2]
+            }
+            #[inline(always)]
+            fn of_double(halves: [f64; 2]) -> $elem {
+                halves[0] as $elem
             }
         }
     };

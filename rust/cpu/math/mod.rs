@@ -1,11 +1,12 @@
 //! The elementary functions, written once on [`Vector`] and so compiled for every instruction set:
-//! `single` for float32, `double` for float64. What has no vector form is in `scalar`, in float64, and
-//! is applied lane by lane. Polynomials are minimax fits of their own interval (Remez), in the relative
+//! `single` for float32, `double` for float64, `composed` for both at once out of these. What has no
+//! vector form is in `scalar`, in float64, and is applied lane by lane. Polynomials are minimax fits of their own interval (Remez), in the relative
 //! error of the function.
 //!
 //! Special values follow C99's Annex F. A result depends on its argument alone, not on its neighbours
 //! in a vector: where a lane needs another way, both ways are computed or the lane is done alone.
 
+pub mod composed;
 pub mod scalar;
 
 mod double;
@@ -30,6 +31,14 @@ pub trait Elementary: Sized {
     fn tan<S: Lanes<Elem = Self>>(x: Vector<S>) -> Vector<S>;
     fn tanh<S: Lanes<Elem = Self>>(x: Vector<S>) -> Vector<S>;
     fn erf<S: Lanes<Elem = Self>>(x: Vector<S>) -> Vector<S>;
+    fn pow<S: Lanes<Elem = Self>>(x: Vector<S>, y: Vector<S>) -> Vector<S>;
+
+    /// `(asin(s) − s) / s³` in `z = s²`, for `z ≤ ¼`.
+    fn asin_series<S: Lanes<Elem = Self>>(z: Vector<S>) -> Vector<S>;
+    /// `(atan(t) − t) / t³` in `z = t²`, for `|t| ≤ tan(π/8)`.
+    fn atan_series<S: Lanes<Elem = Self>>(z: Vector<S>) -> Vector<S>;
+    /// What π/2 has beyond its nearest number.
+    const HALF_PI_LOW: f64;
 }
 
 /// `c₀ + x (c₁ + x (c₂ + …))`.

@@ -30,16 +30,9 @@ pub fn remainder(a: f64, b: f64) -> f64 {
     if (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
 }
 
-pub fn asinh(x: f64) -> f64 {
-    libm::asinh(x)
-}
-
-pub fn acosh(x: f64) -> f64 {
-    libm::acosh(x)
-}
-
-pub fn atanh(x: f64) -> f64 {
-    libm::atanh(x)
+/// What is left of a after taking b away as often as it goes, with the sign of a.
+pub fn fmod(a: f64, b: f64) -> f64 {
+    a % b
 }
 
 /// The logarithm of |Γ(x)|.

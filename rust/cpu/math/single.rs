@@ -37,6 +37,15 @@ fn exp_near_zero<S: Lanes<Elem = f32>>(r: Vector<S>) -> Vector<S> {
     (r * r).mul_add(q, r)
 }
 
+/// `exp(x)` for x that does not overflow, by a shorter way where a last digit does not count.
+#[inline(always)]
+fn exp_roughly<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+    let n = (x * LOG2_E).round();
+    let r = n.mul_add(Vector::of(-LN_2), x);
+    let p = polynomial!(r; 1.0, 1.0, 0.499999981431, 0.166665431769, 0.0416672020628, 0.0083665804867, 0.00138824933655);
+    p.scale(n)
+}
+
 /// `exp(x) − 1` for x that neither overflows nor is far below −1. With t = exp(r) − 1,
 /// `2ⁿ (1 + t) − 1 = 2ⁿ (t + (1 − 2⁻ⁿ))`, where the inner difference is exact as long as it matters.
 #[inline(always)]
@@ -79,6 +88,12 @@ fn sin_shifted<S: Lanes<Elem = f32>>(x: Vector<S>, quarters: u64) -> Vector<S> {
     let (q, sin, cos) = angle(x);
     let q = Vector(q.0.add_bits(Vector::<S>::of_bits(quarters).0));
     Vector::select(q.bit(0), cos, sin).flip_sign(Vector(q.0.shl(30)))
+}
+
+/// `xʸ` for x ≥ 0, good for rounding to float32.
+#[inline(always)]
+fn power<D: Lanes<Elem = f64>>(x: D, y: D) -> D {
+    (Vector(y) * Vector(x).log2()).exp2().0
 }
 
 impl Elementary for f32 {
@@ -159,8 +174,7 @@ impl Elementary for f32 {
         let z = x * x;
         let p = polynomial!(z; -0.333332811893, 0.133314204669, -0.053737803815, 0.020632562229, -0.00569739928476);
         let near = (size * z).mul_add(p, size);
-        let (n, t) = exp_parts((size * 2.0).at_most(20.0));
-        let far = 1.0 - 2.0 / ((t + 1.0).scale(n) + 1.0);
+        let far = 1.0 - 2.0 / (exp_roughly((size * 2.0).at_most(20.0)) + 1.0);
         Vector::select(size.lt(Vector::of(0.625)), near, far).with_sign(x)
     }
 
@@ -175,8 +189,36 @@ impl Elementary for f32 {
         let a = size.at_most(4.0);
         let q = polynomial!(a; 0.000169205312082, -1.12948840741, -0.633400848685, -0.108220386683, 0.0250806183994,
             -0.00415625573906, 0.00043139376255, -2.08286384012e-5);
-        let (n, t) = exp_parts(q);
-        let far = 1.0 - (t + 1.0).scale(n);
+        let far = 1.0 - exp_roughly(q);
         Vector::select(size.lt(Vector::of(0.92)), near, far).with_sign(x)
     }
+    /// `exp2(y log2 |x|)` in float64, whose digits suffice for any exponent; then the sign, and the
+    /// cases that C99 sets apart.
+    #[inline(always)]
+    fn pow<S: Lanes<Elem = f32>>(x: Vector<S>, y: Vector<S>) -> Vector<S> {
+        let ([x0, x1], [y0, y1]) = (x.abs().0.to_double(), y.0.to_double());
+        let size = Vector(S::of_double([power(x0, y0), power(x1, y1)]));
+
+        let (zero, one, infinity) = (Vector::of(0.0), Vector::of(1.0), Vector::of(f64::INFINITY));
+        let whole = y.floor().eq(y);
+        let odd = S::both(whole, (y * 0.5).floor().ne(y * 0.5));
+        let power = Vector::select(odd, size.with_sign(x), size);
+        let negative = S::both(x.lt(zero), (-infinity).lt(x));
+        let power = Vector::select(S::both(negative, S::not(whole)), Vector::of(f64::NAN), power);
+        // 1 to any power and any number to the power 0, NaN included, and ±1 to the power ±∞.
+        let unit = S::both(x.abs().eq(one), y.abs().eq(infinity));
+        Vector::select(S::either(S::either(x.eq(one), y.eq(zero)), unit), one, power)
+    }
+
+    #[inline(always)]
+    fn asin_series<S: Lanes<Elem = f32>>(z: Vector<S>) -> Vector<S> {
+        polynomial!(z; 0.166667526726, 0.0749528901002, 0.0454715672527, 0.0241731349781, 0.0421779415604)
+    }
+
+    #[inline(always)]
+    fn atan_series<S: Lanes<Elem = f32>>(z: Vector<S>) -> Vector<S> {
+        polynomial!(z; -0.333333151726, 0.199984704425, -0.142435115648, 0.105936427551, -0.0607776527743)
+    }
+
+    const HALF_PI_LOW: f64 = HALF_PI[1];
 }

@@ -102,6 +102,14 @@ functions! {
     erf libm::erf, 1.5, 1.0;
     erfc libm::erfc, 0.51, 1.0;
     sqrt f64::sqrt, 0.5, 0.5;
+    sinh f64::sinh, 4.0, 5.0;
+    cosh f64::cosh, 4.0, 5.0;
+    asin f64::asin, 4.0, 5.0;
+    acos f64::acos, 4.0, 5.0;
+    atan f64::atan, 4.0, 5.0;
+    asinh libm::asinh, 4.0, 5.0;
+    acosh |x| if x < 1.0 { f64::NAN } else { libm::acosh(x) }, 4.0, 5.0;
+    atanh libm::atanh, 4.0, 5.0;
 }
 
 #[test]
