@@ -299,23 +299,30 @@ impl Pool {
 struct Spin {
     since: Option<Instant>,
     turns: u32,
+    yielded: bool,
 }
 
 impl Spin {
     fn new() -> Spin {
-        Spin { since: None, turns: 0 }
+        Spin { since: None, turns: 0, yielded: false }
     }
 
     /// Passes a moment, or returns false once the time is up.
     fn once(&mut self) -> bool {
         self.turns = self.turns.wrapping_add(1);
-        if !self.turns.is_multiple_of(32) {
-            std::hint::spin_loop();
+        std::hint::spin_loop();
+        // Reading the clock costs about as much as a pause on some processors: do it now and then.
+        if !self.turns.is_multiple_of(16) {
             return true;
         }
-        // Whoever is waited for may need this very processor.
-        thread::yield_now();
-        self.since.get_or_insert_with(Instant::now).elapsed() < SPIN
+        let spent = self.since.get_or_insert_with(Instant::now).elapsed();
+        // Whoever is waited for may need this very processor. Only once: the system puts threads that
+        // keep yielding behind all others.
+        if spent > SPIN / 8 && !self.yielded {
+            self.yielded = true;
+            thread::yield_now();
+        }
+        spent < SPIN
     }
 }
 

@@ -186,12 +186,16 @@ pub struct Even {
 
 impl Even {
     pub fn new(total: usize, parts: usize) -> Even {
+        // Small products have one part of everything, and no time for divisions.
+        if parts == 1 {
+            return Even { parts, base: total, longer: 0 };
+        }
         Even { parts, base: total / parts, longer: total % parts }
     }
 
     /// As few parts as are needed for none to be longer than `most`.
     pub fn at_most(total: usize, most: usize) -> Even {
-        Even::new(total, total.div_ceil(most).max(1))
+        Even::new(total, if total <= most { 1 } else { total.div_ceil(most) })
     }
 
     pub fn iter(self) -> impl Iterator<Item = Range<usize>> {
