@@ -206,7 +206,8 @@ fn contract(a: Term, b: Term, later: &[Label], sizes: &[(Label, usize)]) -> Resu
         let all = groups.concat();
         let order: Vec<usize> =
             all.iter().map(|&l| place(&term.labels, l).expect("a label of the term")).collect();
-        let full = view::expand(&view::permute(&term.tensor, &order)?, &Shape::new(&size(&all)))?;
+        let full =
+            view::expand(&view::permute(&term.tensor, &order)?, &Shape::checked("einsum", &size(&all))?)?;
         let flat: Shape = groups.iter().map(|g| size(g).iter().product()).collect();
         view::reshape(&super::cast::cast(&full, dtype)?, &flat)
     };

@@ -1,14 +1,15 @@
-//! Softmax and the normalizations. The latter are moments and elementwise chains, which fuse, and whose
-//! gradients come by themselves. Half floats are normalized in float32.
+//! Softmax and the normalizations. The latter are moments and elementwise chains, which fuse; they keep
+//! their input and its statistics, not what lies between. Half floats are normalized in float32.
 
 use super::{cast, elementwise, float, node, reduce, rule, view};
 use crate::bail;
 use crate::core::{Result, Shape};
-use crate::graph::Tensor;
-use crate::graph::record::record_one;
+use crate::graph::record::{Context, Grads, record_one};
+use crate::graph::{Rule, Tensor, grad_enabled};
 use crate::ir::Elementwise as E;
 use crate::ir::Kernel;
 use crate::ir::kernel::Fused;
+use elementwise::{binary, unary};
 
 /// `exp(x) / Σ exp(x)` along an axis; integers become float32.
 pub fn softmax(x: &Tensor, axis: usize) -> Result<Tensor> {
@@ -20,8 +21,8 @@ pub fn softmax(x: &Tensor, axis: usize) -> Result<Tensor> {
             // dx = y (dy − Σ y dy)
             rule::one(move |context, g| {
                 let y = context.output(&seen, 0);
-                let mean = reduce::sum(&elementwise::binary(E::mul, g, &y)?, &[last], true)?;
-                elementwise::binary(E::mul, &y, &elementwise::binary(E::sub, g, &mean)?)
+                let mean = reduce::sum(&binary(E::mul, g, &y)?, &[last], true)?;
+                binary(E::mul, &y, &binary(E::sub, g, &mean)?)
             })
         }))
     })
@@ -36,9 +37,9 @@ pub fn log_softmax(x: &Tensor, axis: usize) -> Result<Tensor> {
         Ok(record_one("log_softmax", &[x], y, || {
             // dx = dy − exp(y) Σ dy
             rule::one(move |context, g| {
-                let p = elementwise::unary(E::exp, &context.output(&seen, 0))?;
+                let p = unary(E::exp, &context.output(&seen, 0))?;
                 let total = reduce::sum(g, &[last], true)?;
-                elementwise::binary(E::sub, g, &elementwise::binary(E::mul, &p, &total)?)
+                binary(E::sub, g, &binary(E::mul, &p, &total)?)
             })
         }))
     })
@@ -64,30 +65,156 @@ fn wide(op: &str, x: &Tensor) -> Result<Tensor> {
     cast::cast(x, x.dtype().compute())
 }
 
-/// `(x − mean) / √(var + eps)`; all broadcast.
-fn standardize(x: &Tensor, mean: &Tensor, var: &Tensor, eps: f64) -> Result<Tensor> {
-    let scale = elementwise::unary(E::rsqrt, &elementwise::binary(E::add, var, eps)?)?;
-    elementwise::binary(E::mul, &elementwise::binary(E::sub, x, mean)?, &scale)
+/// A normalization over `axes`: `x̂ = (x − μ) r` with `r = 1 / √(σ² + eps)`, or around 0 instead of the
+/// mean μ, and `y = x̂ w + b` with weights that broadcast to x.
+struct Normalize {
+    x: Tensor,
+    weight: Option<Tensor>,
+    bias: Option<Tensor>,
+    axes: Vec<usize>,
+    eps: f64,
+    centred: bool,
 }
 
-/// `y · weight + bias` where these are given, both of the shape `own` seen as `spread`.
-fn affine(
+/// μ and σ², the latter around 0 where there is no mean; axes kept.
+#[derive(Clone)]
+struct Statistics {
+    mean: Option<Tensor>,
+    var: Tensor,
+}
+
+impl Normalize {
+    /// `y` and the statistics, without history of their own.
+    fn run(self, name: &'static str) -> Result<(Tensor, Statistics)> {
+        let bare = Normalize {
+            x: self.x.detach(),
+            weight: self.weight.as_ref().map(Tensor::detach),
+            bias: self.bias.as_ref().map(Tensor::detach),
+            axes: self.axes.clone(),
+            ..self
+        };
+        let seen = bare.statistics()?;
+        let mut y = bare.hat(&seen)?;
+        if let Some(weight) = &bare.weight {
+            y = binary(E::mul, &y, weight)?;
+        }
+        if let Some(bias) = &bare.bias {
+            y = binary(E::add, &y, bias)?;
+        }
+        let (x, weight, bias) = (self.x.clone(), self.weight.clone(), self.bias.clone());
+        let inputs: Vec<&Tensor> = [Some(&x), weight.as_ref(), bias.as_ref()].into_iter().flatten().collect();
+        let saved = seen.clone();
+        Ok((record_one(name, &inputs, y, || NormalizeRule { call: self, saved }), seen))
+    }
+
+    fn statistics(&self) -> Result<Statistics> {
+        if self.centred {
+            let (mean, var) = reduce::moments(&self.x, &self.axes)?;
+            return Ok(Statistics { mean: Some(mean), var });
+        }
+        Ok(Statistics { mean: None, var: reduce::mean(&unary(E::square, &self.x)?, &self.axes, true)? })
+    }
+
+    /// r.
+    fn scale(&self, seen: &Statistics) -> Result<Tensor> {
+        unary(E::rsqrt, &binary(E::add, &seen.var, self.eps)?)
+    }
+
+    /// x̂, made anew for each use, so that it is part of what reads it and never written.
+    fn hat(&self, seen: &Statistics) -> Result<Tensor> {
+        let centred = match &seen.mean {
+            Some(mean) => binary(E::sub, &self.x, mean)?,
+            None => self.x.clone(),
+        };
+        binary(E::mul, &centred, &self.scale(seen)?)
+    }
+
+    /// Whether a weight is the same for all that is normalized together.
+    fn is_flat(&self, weight: &Tensor) -> bool {
+        let lead = self.x.rank() - weight.rank();
+        self.axes.iter().all(|&a| a < lead || weight.shape()[a - lead] == 1)
+    }
+}
+
+/// With `h = dy w` and means over the axes: `dx = r (h − mean(h) − x̂ mean(h x̂))`, without the first mean
+/// where x is not centred; `dw = Σ dy x̂` and `db = Σ dy`. A flat weight leaves the means as a factor, and
+/// the sums serve `dw` and `db` as well.
+struct NormalizeRule {
+    call: Normalize,
+    saved: Statistics,
+}
+
+impl Rule for NormalizeRule {
+    fn backward(&self, context: &Context<'_>, grads: &[Option<Tensor>]) -> Result<Grads> {
+        let call = &self.call;
+        let Some(g) = &grads[0] else {
+            return Ok(std::iter::repeat_n(None, context.record.edges.len()).collect());
+        };
+        // For second derivatives the statistics are functions of x.
+        let seen = if grad_enabled() { call.statistics()? } else { self.saved.clone() };
+        let factor = call.weight.as_ref().filter(|w| call.is_flat(w));
+        let inner = call.weight.as_ref().filter(|w| !call.is_flat(w));
+        let h = || match inner {
+            Some(weight) => binary(E::mul, g, weight),
+            None => Ok(g.clone()),
+        };
+        let along = || reduce::sum(&binary(E::mul, &h()?, &call.hat(&seen)?)?, &call.axes, true);
+        let part = |full: &Tensor, of: &Tensor| match full.count() == of.count() {
+            true => view::reshape(full, of.shape()),
+            false => reduce::sum_to(full, of.shape()),
+        };
+        let along = (context.needs(0) || factor.is_some()).then(along).transpose()?;
+        let mut out = Grads::new();
+        out.push(if context.needs(0) {
+            let n = call.axes.iter().map(|&a| call.x.shape()[a]).product::<usize>() as f64;
+            let slope = binary(E::mul, along.as_ref().expect("asked for"), 1.0 / n)?;
+            let mut dx = binary(E::sub, &h()?, &binary(E::mul, &call.hat(&seen)?, &slope)?)?;
+            if call.centred {
+                let mean = binary(E::mul, &reduce::sum(&h()?, &call.axes, true)?, 1.0 / n)?;
+                dx = binary(E::sub, &dx, &mean)?;
+            }
+            let mut scale = call.scale(&seen)?;
+            if let Some(weight) = factor {
+                scale = binary(E::mul, &scale, weight)?;
+            }
+            Some(binary(E::mul, &dx, &scale)?)
+        } else {
+            None
+        });
+        if let Some(weight) = &call.weight {
+            out.push(match (context.needs(1), &along) {
+                (false, _) => None,
+                (true, Some(along)) if factor.is_some() => Some(part(along, weight)?),
+                (true, _) => Some(part(&binary(E::mul, g, &call.hat(&seen)?)?, weight)?),
+            });
+        }
+        if let Some(bias) = &call.bias {
+            let needed = context.needs(out.len());
+            out.push(match needed {
+                false => None,
+                true if call.is_flat(bias) => Some(part(&reduce::sum(g, &call.axes, true)?, bias)?),
+                true => Some(part(g, bias)?),
+            });
+        }
+        Ok(out)
+    }
+}
+
+/// A weight or bias of shape `own` in the dtype of `x`, seen as `spread`.
+fn parameter(
     op: &str,
-    y: Tensor,
-    weight: Option<&Tensor>,
-    bias: Option<&Tensor>,
+    name: &str,
+    t: Option<&Tensor>,
+    x: &Tensor,
     own: &[usize],
     spread: &Shape,
-) -> Result<Tensor> {
-    let mut y = y;
-    for (name, e, t) in [("weight", E::mul, weight), ("bias", E::add, bias)] {
-        let Some(t) = t else { continue };
-        if t.shape()[..] != *own {
-            bail!(Shape, "{op}: {name} {} where {} is expected", t.shape(), Shape::new(own));
-        }
-        y = elementwise::binary(e, &y, &view::reshape(&cast::cast(t, y.dtype())?, spread)?)?;
+) -> Result<Option<Tensor>> {
+    let Some(t) = t else { return Ok(None) };
+    if t.shape()[..] != *own {
+        bail!(Shape, "{op}: {name} {} where {} is expected", t.shape(), Shape::new(own));
     }
-    Ok(y)
+    super::device(op, &[x, t])?;
+    Ok(Some(view::reshape(&cast::cast(t, x.dtype())?, spread)?))
 }
 
 /// The last axes of `x`, if they have the sizes of `normalized`.
@@ -111,21 +238,24 @@ pub fn layer_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Result<Tensor> {
-    let axes = last_axes("layer_norm", x, normalized)?;
-    let full = wide("layer_norm", x)?;
-    let (mean, var) = reduce::moments(&full, &axes)?;
-    let y = standardize(&full, &mean, &var, eps)?;
-    cast::cast(&affine("layer_norm", y, weight, bias, normalized, &Shape::new(normalized))?, x.dtype())
+    const OP: &str = "layer_norm";
+    let axes = last_axes(OP, x, normalized)?;
+    let full = wide(OP, x)?;
+    let spread = Shape::new(normalized);
+    let weight = parameter(OP, "weight", weight, &full, normalized, &spread)?;
+    let bias = parameter(OP, "bias", bias, &full, normalized, &spread)?;
+    let (y, _) = Normalize { x: full, weight, bias, axes, eps, centred: true }.run(OP)?;
+    cast::cast(&y, x.dtype())
 }
 
 /// `x / √(mean(x²) + eps)` over the last axes, of sizes `normalized` (Zhang and Sennrich, 2019).
 pub fn rms_norm(x: &Tensor, normalized: &[usize], weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
-    let axes = last_axes("rms_norm", x, normalized)?;
-    let full = wide("rms_norm", x)?;
-    let power = reduce::mean(&elementwise::unary(E::square, &full)?, &axes, true)?;
-    let scale = elementwise::unary(E::rsqrt, &elementwise::binary(E::add, &power, eps)?)?;
-    let y = elementwise::binary(E::mul, &full, &scale)?;
-    cast::cast(&affine("rms_norm", y, weight, None, normalized, &Shape::new(normalized))?, x.dtype())
+    const OP: &str = "rms_norm";
+    let axes = last_axes(OP, x, normalized)?;
+    let full = wide(OP, x)?;
+    let weight = parameter(OP, "weight", weight, &full, normalized, &Shape::new(normalized))?;
+    let (y, _) = Normalize { x: full, weight, bias: None, axes, eps, centred: false }.run(OP)?;
+    cast::cast(&y, x.dtype())
 }
 
 /// Zero mean and unit variance over each of `groups` groups of channels of (N, C, …) (Wu and He, 2018).
@@ -137,16 +267,20 @@ pub fn group_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Result<Tensor> {
-    let (n, c) = channels("group_norm", x)?;
+    const OP: &str = "group_norm";
+    let (n, c) = channels(OP, x)?;
     if groups == 0 || c % groups != 0 {
-        bail!(Value, "group_norm: {c} channels do not divide into {groups} groups");
+        bail!(Value, "{OP}: {c} channels do not divide into {groups} groups");
     }
-    let full = wide("group_norm", x)?;
-    let each = x.count().checked_div(n * groups).unwrap_or(0);
-    let rows = view::reshape(&full, &Shape::new(&[n, groups, each]))?;
-    let (mean, var) = reduce::moments(&rows, &[2])?;
-    let y = view::reshape(&standardize(&rows, &mean, &var, eps)?, x.shape())?;
-    cast::cast(&affine("group_norm", y, weight, bias, &[c], &column(c, x.rank()))?, x.dtype())
+    let full = wide(OP, x)?;
+    let each = x.shape()[2..].iter().product();
+    let split = Shape::new(&[n, groups, c / groups, each]);
+    let spread = Shape::new(&[groups, c / groups, 1]);
+    let weight = parameter(OP, "weight", weight, &full, &[c], &spread)?;
+    let bias = parameter(OP, "bias", bias, &full, &[c], &spread)?;
+    let rows = view::reshape(&full, &split)?;
+    let (y, _) = Normalize { x: rows, weight, bias, axes: vec![2, 3], eps, centred: true }.run(OP)?;
+    cast::cast(&view::reshape(&y, x.shape())?.as_own(), x.dtype())
 }
 
 /// Batch norm with given statistics, each (C,), over the channels of (N, C, …): what evaluation does.
@@ -158,17 +292,23 @@ pub fn batch_norm(
     var: &Tensor,
     eps: f64,
 ) -> Result<Tensor> {
-    let (_, c) = channels("batch_norm", x)?;
-    let full = wide("batch_norm", x)?;
+    const OP: &str = "batch_norm";
+    let (_, c) = channels(OP, x)?;
+    let full = wide(OP, x)?;
     let spread = column(c, x.rank());
-    let statistic = |name: &str, t: &Tensor| {
-        if t.shape()[..] != [c] {
-            bail!(Shape, "batch_norm: {name} {} for {c} channels", t.shape());
-        }
-        view::reshape(&cast::cast(t, full.dtype())?, &spread)
-    };
-    let y = standardize(&full, &statistic("mean", mean)?, &statistic("variance", var)?, eps)?;
-    cast::cast(&affine("batch_norm", y, weight, bias, &[c], &spread)?, x.dtype())
+    let own = |name: &str, t: Option<&Tensor>| parameter(OP, name, t, &full, &[c], &spread);
+    let (mean, var) = (own("mean", Some(mean))?, own("variance", Some(var))?);
+    let (mean, var) = (mean.expect("given"), var.expect("given"));
+    // The factors of a channel are multiplied first: one product for each element.
+    let mut scale = unary(E::rsqrt, &binary(E::add, &var, eps)?)?;
+    if let Some(weight) = own("weight", weight)? {
+        scale = binary(E::mul, &scale, &weight)?;
+    }
+    let mut y = binary(E::mul, &binary(E::sub, &full, &mean)?, &scale)?;
+    if let Some(bias) = own("bias", bias)? {
+        y = binary(E::add, &y, &bias)?;
+    }
+    cast::cast(&y, x.dtype())
 }
 
 /// Batch norm with the batch's own statistics (Ioffe and Szegedy, 2015): the result, and for the running
@@ -179,22 +319,20 @@ pub fn batch_norm_train(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    let (_, c) = channels("batch_norm", x)?;
+    const OP: &str = "batch_norm";
+    let (_, c) = channels(OP, x)?;
     if c > 0 && x.count() / c < 2 {
-        bail!(
-            Value,
-            "batch_norm: {} has {} values a channel; training needs more than one",
-            x.shape(),
-            x.count() / c
-        );
+        let count = x.count() / c;
+        bail!(Value, "{OP}: {} has {count} values a channel; training needs more than one", x.shape());
     }
-    let full = wide("batch_norm", x)?;
+    let full = wide(OP, x)?;
+    let spread = column(c, x.rank());
+    let weight = parameter(OP, "weight", weight, &full, &[c], &spread)?;
+    let bias = parameter(OP, "bias", bias, &full, &[c], &spread)?;
     let axes: Vec<usize> = (0..x.rank()).filter(|&a| a != 1).collect();
-    let (mean, var) = reduce::moments(&full, &axes)?;
-    let y = standardize(&full, &mean, &var, eps)?;
-    let y = cast::cast(&affine("batch_norm", y, weight, bias, &[c], &column(c, x.rank()))?, x.dtype())?;
-    let line = |t: &Tensor| Ok(view::reshape(&t.detach(), &Shape::new(&[c]))?.as_own());
-    Ok((y, line(&mean)?, line(&var)?))
+    let (y, seen) = Normalize { x: full, weight, bias, axes, eps, centred: true }.run(OP)?;
+    let line = |t: &Tensor| Ok(view::reshape(t, &Shape::new(&[c]))?.as_own());
+    Ok((cast::cast(&y, x.dtype())?, line(&seen.mean.expect("centred"))?, line(&seen.var)?))
 }
 
 /// N and C of (N, C, …).

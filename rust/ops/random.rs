@@ -19,8 +19,17 @@ pub struct Generator(Mutex<(u64, u64)>);
 
 /// A draw begins with a new block of the counter, so that no two share a word.
 const BLOCK: u64 = 4;
-/// Draws of 64-bit elements read a stream of their own: they take twice the words.
+/// Draws that take two words an element read a stream of their own, whose key differs in these bits.
 const WIDE: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Whether an element takes two words of the stream.
+fn is_wide(distribution: Distribution, dtype: DType) -> bool {
+    match distribution {
+        Distribution::Integer { .. } => true,
+        Distribution::Normal => false,
+        Distribution::Bits | Distribution::Uniform => dtype.size() == 8,
+    }
+}
 
 impl Generator {
     pub fn new(seed: u64) -> Generator {
@@ -71,7 +80,7 @@ fn draw(
 ) -> Result<Tensor> {
     Shape::checked("random", shape)?;
     let (key, offset) = from.reserve(shape.count());
-    let key = if dtype.size() == 8 { key ^ WIDE } else { key };
+    let key = if is_wide(distribution, dtype) { key ^ WIDE } else { key };
     source(device, Kernel::Random { distribution, key, offset }, Operands::new(), shape.clone(), dtype)
 }
 

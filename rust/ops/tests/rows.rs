@@ -74,6 +74,15 @@ fn normalizations() {
     check(&[small, w, b, mean, var], |t| {
         norm::batch_norm(&t[0], Some(&t[1]), Some(&t[2]), &t[3], &t[4], 1e-2).unwrap()
     });
+    // Other choices of what has a gradient.
+    check(std::slice::from_ref(&x), |t| norm::layer_norm(&t[0], &[4, 3], None, None, 1e-2).unwrap());
+    check(&[noise(&[4, 3], 2)], |w| norm::layer_norm(&x, &[4, 3], Some(&w[0]), None, 1e-2).unwrap());
+    check(&[x.clone(), noise(&[4, 3], 2)], |t| norm::rms_norm(&t[0], &[4, 3], Some(&t[1]), 1e-2).unwrap());
+    check(&[noise(&[4], 2)], |b| norm::group_norm(&x, 4, None, Some(&b[0]), 1e-2).unwrap());
+    check(&[x.clone(), noise(&[4], 2)], |t| norm::group_norm(&t[0], 2, Some(&t[1]), None, 1e-2).unwrap());
+    check(&[x.clone(), noise(&[4], 2)], |t| {
+        norm::batch_norm_train(&t[0], None, Some(&t[1]), 1e-2).unwrap().0
+    });
     assert_eq!(
         message(norm::layer_norm(&x, &[4], None, None, 1e-5)),
         "layer_norm: input (2, 4, 3) does not end with the normalized shape (4,)"
