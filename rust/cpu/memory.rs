@@ -13,6 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Vectors are at most this wide, and a cache line is.
 const ALIGN: usize = 64;
+/// Blocks from `HUGE_FROM` on lie on pages of this size where the system gives them: a page of 4 KiB needs
+/// an entry of the translation cache of its own, which strided walks over large matrices run out of.
+const HUGE: usize = 2 << 20;
+const HUGE_FROM: usize = 4 << 20;
 /// The smallest block.
 const MIN: usize = 64;
 /// Size classes: four a power of two, from 64 bytes up.
@@ -53,6 +57,29 @@ fn class_of(bytes: usize) -> (usize, usize) {
     let steps = (bytes - (1 << power)).div_ceil(quarter);
     ((power - 6) * 4 + steps, (1 << power) + steps * quarter)
 }
+
+/// How a block of this size is asked from the system.
+fn request(size: usize) -> Layout {
+    let align = if size >= HUGE_FROM { HUGE } else { ALIGN };
+    // SAFETY: alignments are powers of two, and sizes are far below the address space.
+    unsafe { Layout::from_size_align_unchecked(size, align) }
+}
+
+/// Asks for huge pages under a block; that it may not get them is no error.
+#[cfg(target_os = "linux")]
+fn advise_huge(block: NonNull<u8>, size: usize) {
+    unsafe extern "C" {
+        fn madvise(address: *mut u8, length: usize, advice: std::ffi::c_int) -> std::ffi::c_int;
+    }
+    const MADV_HUGEPAGE: std::ffi::c_int = 14;
+    if size >= HUGE_FROM {
+        // SAFETY: the range is a block of ours; the advice changes nothing that can be seen in it.
+        unsafe { madvise(block.as_ptr(), size, MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_huge(_: NonNull<u8>, _: usize) {}
 
 struct Pool {
     free: [Mutex<Vec<NonNull<u8>>>; CLASSES],
@@ -116,11 +143,12 @@ impl Memory {
                 );
             }
         }
-        // SAFETY: size is at least 64 and the alignment is a power of two.
-        let block = unsafe { alloc(Layout::from_size_align_unchecked(size, ALIGN)) };
+        // SAFETY: the size is at least 64.
+        let block = unsafe { alloc(request(size)) };
         let Some(ptr) = NonNull::new(block) else {
             bail!(Memory, "{} wanted, and the system has none to give", Bytes(size));
         };
+        advise_huge(ptr, size);
         Memory::count(size);
         Ok(Memory { ptr, len, owner: Owner::Pool { class } })
     }
@@ -189,7 +217,7 @@ pub fn empty_cache() {
         POOL.cached.fetch_sub(size * blocks.len(), Ordering::Relaxed);
         for block in blocks {
             // SAFETY: the block came from `alloc` with this layout and nobody refers to it.
-            unsafe { dealloc(block.as_ptr(), Layout::from_size_align_unchecked(size, ALIGN)) };
+            unsafe { dealloc(block.as_ptr(), request(size)) };
         }
     }
 }

@@ -76,6 +76,11 @@ static FOUND: OnceLock<Found> = OnceLock::new();
 /// Open devices by adapter.
 static OPEN: Mutex<Vec<(usize, Device)>> = Mutex::new(vec![]);
 
+/// The devices that are open and not lost.
+pub(super) fn open() -> Vec<Device> {
+    OPEN.lock().iter().map(|(_, device)| device.clone()).filter(|device| !device.is_lost()).collect()
+}
+
 /// Looks for adapters, once in the life of the process.
 fn found() -> Result<&'static Found> {
     if forked() {

@@ -62,9 +62,9 @@ pub fn download(buffer: &Buffer) -> Result<Vec<u8>> {
     buffer.download(0..buffer.len())
 }
 
-/// Waits until the default device has done all its work.
+/// Waits until every device that is open has done all its work; opens none.
 pub fn synchronize() -> Result<()> {
-    default()?.synchronize()
+    device::open().iter().try_for_each(Device::synchronize)
 }
 
 /// Kernels that this backend lacks, by [`Kernel::name`]. The list only shrinks.
