@@ -77,7 +77,7 @@ static FOUND: OnceLock<Found> = OnceLock::new();
 static OPEN: Mutex<Vec<(usize, Device)>> = Mutex::new(vec![]);
 
 /// The devices that are open and not lost.
-pub(super) fn open() -> Vec<Device> {
+pub(super) fn opened() -> Vec<Device> {
     OPEN.lock().iter().map(|(_, device)| device.clone()).filter(|device| !device.is_lost()).collect()
 }
 

@@ -64,7 +64,7 @@ pub fn download(buffer: &Buffer) -> Result<Vec<u8>> {
 
 /// Waits until every device that is open has done all its work; opens none.
 pub fn synchronize() -> Result<()> {
-    device::open().iter().try_for_each(Device::synchronize)
+    device::opened().iter().try_for_each(Device::synchronize)
 }
 
 /// Kernels that this backend lacks, by [`Kernel::name`]. The list only shrinks.
