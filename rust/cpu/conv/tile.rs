@@ -48,25 +48,25 @@ pub unsafe fn tile<V: Simd>(rows: usize, width: usize, tile: &Tile<V::Elem>) {
             unsafe {
                 let mut sums = [[V::zero(); N]; M];
                 if !tile.init.is_null() {
-                    for i in 0..M {
-                        for v in 0..N {
-                            sums[i][v] = V::load(tile.init.add(i * tile.init_row + v * V::LANES));
+                    for (i, row) in sums.iter_mut().enumerate() {
+                        for (v, sum) in row.iter_mut().enumerate() {
+                            *sum = V::load(tile.init.add(i * tile.init_row + v * V::LANES));
                         }
                     }
                 }
                 let (a, b): ([_; MAX_ROWS], _) = (tile.a, tile.b);
                 for step in tile.steps {
                     let shared: [V; N] = std::array::from_fn(|v| V::load(b.add(step.b + v * V::LANES)));
-                    for i in 0..M {
-                        let x = V::splat(*a[i].add(step.a));
-                        for v in 0..N {
-                            sums[i][v] = x.fma(shared[v], sums[i][v]);
+                    for (row, a) in sums.iter_mut().zip(a) {
+                        let x = V::splat(*a.add(step.a));
+                        for (sum, b) in row.iter_mut().zip(shared) {
+                            *sum = x.fma(b, *sum);
                         }
                     }
                 }
-                for i in 0..M {
-                    for v in 0..N {
-                        sums[i][v].store(tile.c.add(i * tile.c_row + v * V::LANES));
+                for (i, row) in sums.iter().enumerate() {
+                    for (v, sum) in row.iter().enumerate() {
+                        sum.store(tile.c.add(i * tile.c_row + v * V::LANES));
                     }
                 }
             }
@@ -139,10 +139,10 @@ pub unsafe fn dot<V: Simd>(rows: usize, columns: usize, dot: &Dot<V::Elem>) {
                         let mut x = 0;
                         while x + V::LANES <= dot.len {
                             let b: [V; N] = std::array::from_fn(|j| V::load(dot.b[j].add(from_b + x)));
-                            for i in 0..M {
-                                let a = V::load(dot.a[i].add(from_a + x));
-                                for j in 0..N {
-                                    sums[i][j] = a.fma(b[j], sums[i][j]);
+                            for (row, a) in sums.iter_mut().zip(dot.a) {
+                                let a = V::load(a.add(from_a + x));
+                                for (sum, b) in row.iter_mut().zip(b) {
+                                    *sum = a.fma(b, *sum);
                                 }
                             }
                             x += V::LANES;
@@ -151,18 +151,18 @@ pub unsafe fn dot<V: Simd>(rows: usize, columns: usize, dot: &Dot<V::Elem>) {
                         if rest > 0 {
                             let b: [V; N] =
                                 std::array::from_fn(|j| V::load_first(dot.b[j].add(from_b + x), rest));
-                            for i in 0..M {
-                                let a = V::load_first(dot.a[i].add(from_a + x), rest);
-                                for j in 0..N {
-                                    sums[i][j] = a.fma(b[j], sums[i][j]);
+                            for (row, a) in sums.iter_mut().zip(dot.a) {
+                                let a = V::load_first(a.add(from_a + x), rest);
+                                for (sum, b) in row.iter_mut().zip(b) {
+                                    *sum = a.fma(b, *sum);
                                 }
                             }
                         }
                     }
                 }
-                for i in 0..M {
+                for (i, row) in sums.iter_mut().enumerate() {
                     let c = dot.c.add(i * dot.c_row);
-                    V::load_first(c, N).add(sum_lanes(&mut sums[i])).store_first(c, N);
+                    V::load_first(c, N).add(sum_lanes(row)).store_first(c, N);
                 }
             }
         }

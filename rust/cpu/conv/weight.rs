@@ -56,6 +56,13 @@ struct Item {
     lines: Range<usize>,
 }
 
+/// A block of the result: some channels and output channels of a group.
+struct Block {
+    group: usize,
+    channels: Range<usize>,
+    ks: Range<usize>,
+}
+
 /// How the sum is cut into items: images or lines in each, and how many shares of items there are.
 struct Cut {
     images: usize,
@@ -183,17 +190,17 @@ impl<T: Float> WeightGrad<T> {
         // The result turned around, block by block: (c, t) by k. A single share waits in the thread's own
         // memory, several next to each other.
         let blocks = self.groups * c_blocks * k_blocks;
-        let block = (channels * taps).saturating_mul(columns);
+        let block_size = (channels * taps).saturating_mul(columns);
         let waiting =
-            if cut.shares > 1 { blocks.saturating_mul(block).saturating_mul(cut.shares) } else { 0 };
+            if cut.shares > 1 { blocks.saturating_mul(block_size).saturating_mul(cut.shares) } else { 0 };
         let waiting_memory = memory::<T>(waiting)?;
         let waiting = Shared::new(waiting_memory.ptr().cast::<T>());
-        let place = |index: usize| {
+        let block_at = |index: usize| {
             let (rest, k_block) = (index / k_blocks, index % k_blocks);
-            let (g, c_block) = (rest / c_blocks, rest % c_blocks);
+            let (group, c_block) = (rest / c_blocks, rest % c_blocks);
             let channels = c_block * channels..self.depth.min((c_block + 1) * channels);
             let ks = k_block * columns..self.rows.min((k_block + 1) * columns);
-            (g, channels, ks)
+            Block { group, channels, ks }
         };
 
         // Panels of `dy`, at most so wide, equally wide but for one register.
@@ -216,27 +223,27 @@ impl<T: Float> WeightGrad<T> {
 
         try_parallel(blocks * cut.shares, |index| {
             let (s, index) = (index / blocks, index % blocks);
-            let (g, channels, ks) = place(index);
-            let registers = ks.len().div_ceil(V::LANES);
+            let block = block_at(index);
+            let registers = block.ks.len().div_ceil(V::LANES);
             let panels = registers.div_ceil(width);
             let size = per_item * lanes;
             let room = self.room::<V>(&cut);
-            let own = if cut.shares > 1 { 0 } else { block };
+            let own = if cut.shares > 1 { 0 } else { block_size };
             scratch::with(room.saturating_add(panels * size).saturating_add(own), |memory: *mut T| {
                 // SAFETY: offsets are within what was asked for; `waiting` is divided among the chunks.
                 unsafe {
                     let turned = memory.add(room);
                     let sums = match cut.shares {
                         1 => turned.add(panels * size),
-                        _ => waiting.at((s * blocks + index) * block),
+                        _ => waiting.at((s * blocks + index) * block_size),
                     };
                     let mut first = true;
                     for item in share(cut.count, cut.shares, s) {
                         let item = cut.item(self, item);
-                        let planes = self.planes::<V>(&cut, &item, g, &channels, memory);
-                        self.turn::<V>(&item, g, &ks, panels, lanes, size, turned);
+                        let planes = self.planes::<V>(&cut, &item, block.group, &block.channels, memory);
+                        self.turn::<V>(&item, &block, panels, lanes, size, turned);
                         let steps = &steps[..item.images.len() * item.lines.len() * self.frame.grid[1]];
-                        let count = channels.len() * taps;
+                        let count = block.channels.len() * taps;
                         let blocks = count.div_ceil(V::ROWS);
                         for b in 0..blocks {
                             let rows = share(count, blocks, b);
@@ -262,8 +269,7 @@ impl<T: Float> WeightGrad<T> {
                         first = false;
                     }
                     if cut.shares == 1 {
-                        let all = 0..registers;
-                        self.turn_back::<V>(g, &channels, &ks, all, sums, columns, 1, 0);
+                        self.turn_back::<V>(&block, 0..registers, sums, columns, 1, 0);
                     }
                 }
             })
@@ -272,21 +278,12 @@ impl<T: Float> WeightGrad<T> {
             let registers = columns / V::LANES;
             threads::parallel(blocks * registers, |index| {
                 let (index, register) = (index / registers, index % registers);
-                let (g, channels, ks) = place(index);
-                if register * V::LANES < ks.len() {
-                    let (one, from) = (register..register + 1, waiting.at(index * block));
+                let block = block_at(index);
+                if register * V::LANES < block.ks.len() {
+                    let (one, from) = (register..register + 1, waiting.at(index * block_size));
                     // SAFETY: rows of the result that are this chunk's alone.
                     unsafe {
-                        self.turn_back::<V>(
-                            g,
-                            &channels,
-                            &ks,
-                            one,
-                            from,
-                            columns,
-                            cut.shares,
-                            blocks * block,
-                        );
+                        self.turn_back::<V>(&block, one, from, columns, cut.shares, blocks * block_size);
                     }
                 }
             });
@@ -296,22 +293,19 @@ impl<T: Float> WeightGrad<T> {
 
     /// Adds up the shares of a block, `part` elements apart, and turns some of its registers of output
     /// channels back into rows of the result.
-    #[allow(clippy::too_many_arguments)]
     unsafe fn turn_back<V: Simd<Elem = T>>(
         &self,
-        g: usize,
-        channels: &Range<usize>,
-        ks: &Range<usize>,
+        block: &Block,
         registers: Range<usize>,
         from: *const T,
         columns: usize,
         parts: usize,
         part: usize,
     ) {
-        let taps = self.taps.len();
+        let (Block { group, channels, ks }, taps) = (block, self.taps.len());
         let (count, terms) = (channels.len() * taps, self.depth * taps);
         for lane in registers.map(|r| r * V::LANES) {
-            let row = g * self.rows + ks.start + lane;
+            let row = group * self.rows + ks.start + lane;
             for t in (0..count).step_by(V::LANES) {
                 // SAFETY: within the block and the result, by the sizes.
                 unsafe {
@@ -332,12 +326,10 @@ impl<T: Float> WeightGrad<T> {
     }
 
     /// Transposes an item's `dy` into panels of `[position][k]`.
-    #[allow(clippy::too_many_arguments)]
     unsafe fn turn<V: Simd<Elem = T>>(
         &self,
         item: &Item,
-        g: usize,
-        ks: &Range<usize>,
+        Block { group, ks, .. }: &Block,
         panels: usize,
         lanes: usize,
         size: usize,
@@ -350,7 +342,7 @@ impl<T: Float> WeightGrad<T> {
             for (lane, register) in share(registers, panels, p).enumerate() {
                 let k = ks.start + register * V::LANES;
                 for n in 0..item.images.len() {
-                    let plane = ((item.images.start + n) * self.groups + g) * self.rows + k;
+                    let plane = ((item.images.start + n) * self.groups + group) * self.rows + k;
                     // SAFETY: within `dy` and the panels, by the sizes.
                     unsafe {
                         V::run(Transpose::<V> {

@@ -30,7 +30,7 @@ macro_rules! ordered {
 }
 ordered!(u8 u16 u32 u64 i8 i16 i32 i64, |x, best| x > best);
 #[rustfmt::skip]
-ordered!(f16 bf16 f32 f64, |x, best| { let x = x.load(); x > best.load() || x != x });
+ordered!(f16 bf16 f32 f64, |x, best| { let x = x.load(); x > best.load() || x.is_nan() });
 
 /// The largest element of every window, and its place `row·W + column` in the plane as int64: the first
 /// if there are several, the last NaN if there is any. Padding is never chosen; a window of nothing else
