@@ -25,7 +25,9 @@ pub fn scalar(value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
     // NumPy's scalars: 0-d, and neither sequences nor tensors.
     if value.hasattr("__array_interface__")? {
         let generic = !numpy::is_array(value)? && value.hasattr("item")?;
-        return if generic { scalar(&value.call_method0("item")?) } else { Ok(None) };
+        let item = if generic { value.call_method0("item")? } else { return Ok(None) };
+        // A long double's item is a long double again.
+        return if item.hasattr("__array_interface__")? { Ok(None) } else { scalar(&item) };
     }
     if value.hasattr("__index__")? && !value.hasattr("__array__")? {
         return integer(&value.call_method0("__index__")?).map(Some);

@@ -8,7 +8,7 @@ use crate::ir::kernel::Scatter;
 use crate::ops;
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyEllipsis, PyInt, PySlice, PyTuple};
+use pyo3::types::{PyBool, PyEllipsis, PyInt, PyList, PySlice, PyTuple};
 
 /// What one entry of the index does to the axis it meets.
 enum Part {
@@ -20,6 +20,8 @@ enum Part {
     New,
     /// Chosen by a tensor of integers; the axis stays until `advanced` replaces it.
     Tensor(Tensor),
+    /// A new axis of size 1, chosen or not: what a 0-d mask does.
+    Flag(Tensor),
 }
 
 /// The basic part of an index as one view, and the tensors that choose along axes of that view.
@@ -28,16 +30,17 @@ struct Index {
     tensors: Vec<Option<Tensor>>,
 }
 
-fn parse(py: Python<'_>, x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index> {
-    let entries: Vec<Bound<'_, PyAny>> = match index.cast::<PyTuple>() {
-        Ok(tuple) => tuple.iter().collect(),
-        Err(_) => vec![index.clone()],
+fn parse(x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index> {
+    // Each is converted once: an object may answer otherwise the second time.
+    let entries: Vec<(Bound<'_, PyAny>, Option<Tensor>)> = match index.cast::<PyTuple>() {
+        Ok(tuple) => tuple.iter().map(|e| Ok((e.clone(), tensor_entry(&e)?))).collect::<PyResult<_>>()?,
+        Err(_) => vec![(index.clone(), tensor_entry(index)?)],
     };
     let mut parts = vec![];
     let mut axis = 0;
     let mut taken = 0;
-    for entry in &entries {
-        taken += match tensor_entry(py, entry)? {
+    for (entry, chosen) in &entries {
+        taken += match chosen {
             Some(t) if t.dtype() == DType::Bool => t.rank(),
             Some(_) => 1,
             None if entry.is_none() || entry.cast::<PyEllipsis>().is_ok() => 0,
@@ -48,7 +51,7 @@ fn parse(py: Python<'_>, x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index
         return Err(PyIndexError::new_err(format!("index: {taken} indices for a tensor of shape {}", x.shape())));
     }
     let mut seen_ellipsis = false;
-    for entry in &entries {
+    for (entry, chosen) in entries {
         if entry.is_none() {
             parts.push(Part::New);
         } else if entry.cast::<PyEllipsis>().is_ok() {
@@ -63,8 +66,11 @@ fn parse(py: Python<'_>, x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index
         } else if let Ok(slice) = entry.cast::<PySlice>() {
             parts.push(slice_part(slice, x.shape()[axis])?);
             axis += 1;
-        } else if let Some(t) = tensor_entry(py, entry)? {
-            if t.dtype() == DType::Bool {
+        } else if let Some(t) = chosen {
+            if t.dtype() == DType::Bool && t.rank() == 0 {
+                let places = ops::advanced::nonzero(&ops::view::unsqueeze(&t, 0)?)?;
+                parts.push(Part::Flag(ops::view::select(&places, 1, 0)?));
+            } else if t.dtype() == DType::Bool {
                 for places in mask_places(x, axis, &t)? {
                     parts.push(Part::Tensor(places));
                     axis += 1;
@@ -74,7 +80,7 @@ fn parse(py: Python<'_>, x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index
                 axis += 1;
             }
         } else {
-            let i = args::index("index", entry).map_err(|_| bad_index(entry))?;
+            let i = args::index("index", &entry).map_err(|_| bad_index(&entry))?;
             let n = x.shape()[axis] as i64;
             if i < -n || i >= n {
                 return Err(PyIndexError::new_err(format!("index: {i} is out of range for axis {axis} of size {n}")));
@@ -90,7 +96,7 @@ fn parse(py: Python<'_>, x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index
     for part in &parts {
         match part {
             Part::Select(_) => {}
-            Part::Tensor(t) => tensors.push(Some(t.clone())),
+            Part::Tensor(t) | Part::Flag(t) => tensors.push(Some(t.clone())),
             Part::Slice(..) | Part::New => tensors.push(None),
         }
     }
@@ -102,7 +108,7 @@ fn parse(py: Python<'_>, x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index
                 let at = ops::create::full(&Default::default(), (i as i64).into(), DType::I64, x.device())?;
                 *part = Part::Tensor(at);
             }
-            tensors.push(if let Part::Tensor(t) = part { Some(t.clone()) } else { None });
+            tensors.push(if let Part::Tensor(t) | Part::Flag(t) = part { Some(t.clone()) } else { None });
         }
     }
     Ok(Index { parts, tensors })
@@ -115,17 +121,16 @@ fn bad_index(entry: &Bound<'_, PyAny>) -> PyErr {
     ))
 }
 
-/// An entry that chooses by a tensor: a tensor, an array, a list, or a Python bool.
-fn tensor_entry(py: Python<'_>, entry: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
+/// An entry that chooses by a tensor: a tensor, an array, a list, a tuple within a tuple, or a Python bool.
+fn tensor_entry(entry: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     let t = if let Ok(t) = entry.cast::<super::tensor::PyTensor>() {
         t.get().get()
-    } else if entry.cast::<PyBool>().is_ok() || entry.hasattr("__array_interface__")? || entry.cast::<pyo3::types::PyList>().is_ok() {
+    } else if entry.cast::<PyBool>().is_ok() || entry.hasattr("__array_interface__")? || entry.cast::<PyList>().is_ok() || entry.cast::<PyTuple>().is_ok() {
         let t = convert::tensor(entry, None, Device::Cpu)?;
         if t.count() == 0 && !t.dtype().is_int() { ops::cast::cast(&t, DType::I64)? } else { t }
     } else {
         return Ok(None);
     };
-    let _ = py;
     if t.dtype().is_float() {
         return Err(PyIndexError::new_err(format!("index: a tensor of {} cannot index; use integers or bool", t.dtype())));
     }
@@ -175,7 +180,7 @@ fn window(layout: &Layout, parts: &[Part]) -> Layout {
                 out = out.slice(axis, start, count, step);
                 axis += 1;
             }
-            Part::New => {
+            Part::New | Part::Flag(_) => {
                 out = out.unsqueeze(axis);
                 axis += 1;
             }
@@ -186,7 +191,7 @@ fn window(layout: &Layout, parts: &[Part]) -> Layout {
 }
 
 /// `x[index]`.
-pub fn get(py: Python<'_>, x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+pub fn get(x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     // The commonest index of all.
     if let Ok(i) = index.cast::<PyInt>()
         && x.rank() > 0
@@ -199,7 +204,7 @@ pub fn get(py: Python<'_>, x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Ten
         }
         return Ok(ops::view::select(x, 0, if i < 0 { i + n } else { i } as usize)?);
     }
-    let Index { parts, tensors } = parse(py, x, index)?;
+    let Index { parts, tensors } = parse(x, index)?;
     let basic = if parts.iter().all(|p| matches!(p, Part::Tensor(_))) {
         x.clone()
     } else {
@@ -212,7 +217,7 @@ pub fn get(py: Python<'_>, x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Ten
 }
 
 /// The value of `x` after `x[index] = value`.
-pub fn set(py: Python<'_>, x: &Tensor, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+pub fn set(x: &Tensor, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let value = match args::scalar(value)? {
         Some(scalar) => {
             if x.dtype().is_int() && !scalar.fits(x.dtype()) {
@@ -225,7 +230,7 @@ pub fn set(py: Python<'_>, x: &Tensor, index: &Bound<'_, PyAny>, value: &Bound<'
             Err(_) => convert::tensor(value, None, x.device())?,
         },
     };
-    let Index { parts, tensors } = parse(py, x, index)?;
+    let Index { parts, tensors } = parse(x, index)?;
     let whole = Layout::contiguous(x.shape().clone());
     let place = window(&whole, &parts);
     let chosen = tensors.iter().any(Option::is_some);

@@ -445,12 +445,12 @@ impl PyTensor {
         slf.as_ptr() as isize >> 4
     }
 
-    fn __getitem__(&self, py: Python<'_>, index: &Bound<'_, PyAny>) -> Out {
-        super::index::get(py, &self.get(), index).map(PyTensor::new)
+    fn __getitem__(&self, index: &Bound<'_, PyAny>) -> Out {
+        super::index::get(&self.get(), index).map(PyTensor::new)
     }
 
-    fn __setitem__(&self, py: Python<'_>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let value = super::index::set(py, &self.get(), index, value)?;
+    fn __setitem__(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = super::index::set(&self.get(), index, value)?;
         Ok(self.put("x[index] = value", value)?)
     }
 
