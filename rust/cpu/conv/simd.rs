@@ -5,6 +5,8 @@ use std::ops::{Add, AddAssign, Mul};
 
 use super::tile::MAX_ROWS;
 use crate::core::Element;
+#[cfg(target_arch = "aarch64")]
+use crate::cpu::matmul::neon::{F32x4, F64x2};
 use crate::cpu::matmul::vector::{Portable, Vector};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::matmul::x86::{F32x8, F32x16, F64x4, F64x8};
@@ -121,6 +123,11 @@ macro_rules! with_simd {
             #[cfg(target_arch = "x86_64")]
             $crate::cpu::isa::Isa::Avx2 => {
                 type $V<T> = <T as $crate::cpu::conv::simd::Float>::Avx2;
+                $body
+            }
+            #[cfg(target_arch = "aarch64")]
+            $crate::cpu::isa::Isa::Neon => {
+                type $V<T> = <T as $crate::cpu::conv::simd::Float>::Neon;
                 $body
             }
             _ => {
