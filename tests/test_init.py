@@ -152,6 +152,30 @@ def test_layers_take_dtype_and_device():
         assert all(p.dtype == ox.float64 for p in layer.parameters())
 
 
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(4), nn.GroupNorm(2, 4), nn.LayerNorm(4), nn.RMSNorm(4)])
+def test_norms_start_and_reset(layer):
+    start = {key: value.tolist() for key, value in layer.state_dict().items()}
+    assert start["weight"] == [1.0] * 4
+    assert start.get("bias", [0.0] * 4) == [0.0] * 4
+    for p in layer.parameters():
+        init.normal_(p)
+    assert {key: value.tolist() for key, value in layer.state_dict().items()} != start
+    layer.reset_parameters()
+    assert {key: value.tolist() for key, value in layer.state_dict().items()} == start
+
+
+def test_learned_layers_reset():
+    ox.manual_seed(0)
+    for layer in (nn.Linear(3, 2), nn.Bilinear(3, 2, 2), nn.Conv2d(1, 2, 3), nn.Embedding(4, 2)):
+        before = layer.weight.tolist()
+        layer.reset_parameters()
+        assert layer.weight.tolist() != before
+    prelu = nn.PReLU(2, init=0.5)
+    init.zeros_(prelu.weight)
+    prelu.reset_parameters()
+    assert prelu.weight.tolist() == [0.5, 0.5]
+
+
 def test_empty_layers():
     assert nn.Linear(0, 3)(ox.ones(2, 0)).shape == (2, 3)
     assert nn.Linear(3, 0)(ox.ones(2, 3)).shape == (2, 0)
@@ -242,6 +266,10 @@ def test_dirac_passes_channels_on(groups):
     init.dirac_(layer.weight, groups)
     x = ox.randn(2, 4, 5, 5)
     np.testing.assert_array_equal(layer(x).detach().numpy(), x.numpy())
+    line = nn.Conv1d(4, 4, 3, padding=1, groups=groups, bias=False)
+    init.dirac_(line.weight, groups)
+    x = ox.randn(2, 4, 5)
+    np.testing.assert_array_equal(line(x).detach().numpy(), x.numpy())
     with pytest.raises(ValueError, match="not a convolution's weight"):
         init.dirac_(big(2, 2))
 

@@ -334,6 +334,9 @@ def test_options_out_of_range():
         optim.LinearLR(optimizer, 0.0)
     with pytest.raises(ValueError, match="T_0 and T_mult must be at least 1"):
         optim.CosineAnnealingWarmRestarts(optimizer, 0)
+    with pytest.raises(ValueError, match="T_0 and T_mult must be at least 1"):
+        optim.CosineAnnealingWarmRestarts(optimizer, 1, 0)
+    optim.CosineAnnealingWarmRestarts(make_optimizer(), 1, 1)
     with pytest.raises(TypeError, match="a schedule needs an optimizer, not float"):
         optim.ExponentialLR(0.1, 0.9)
     with pytest.raises(NotImplementedError, match="LRScheduler does not define get_lr"):
