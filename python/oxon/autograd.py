@@ -157,15 +157,18 @@ class Context:
     attribute."""
 
     def __init__(self) -> None:
-        self._saved: tuple[Tensor, ...] = ()
+        self._given: tuple[Tensor | None, ...] = ()
+        self._saved: tuple[Tensor | None, ...] = ()
         self.needs_input_grad: tuple[bool, ...] = ()
 
-    def save_for_backward(self, *tensors: Tensor) -> None:
-        """Keep tensors for the backward pass."""
-        self._saved = tensors
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors for the backward pass, with the values that they have now."""
+        self._given = tensors
+        # Each in a handle of its own, which nobody else changes in place.
+        self._saved = tuple(None if t is None else _core.asarray(t) for t in tensors)
 
     @property
-    def saved_tensors(self) -> tuple[Tensor, ...]:
+    def saved_tensors(self) -> tuple[Any, ...]:
         """The tensors that were kept."""
         return self._saved
 
@@ -213,19 +216,39 @@ class Function:
         """Call the function."""
         ctx = Context()
         places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
-        tensors = [args[i] for i in places]
+        tensors = [_core.asarray(args[i]) for i in places]
         ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
         with no_grad():
             result = cls.forward(ctx, *args)
-        outputs = [result] if isinstance(result, Tensor) else list(result)
+        outputs = _outputs(f"{cls.__name__}.forward", result)
+        kinds = [(out.shape, out.dtype, out.device) for out in outputs]
+        # Outputs that were saved have no history, which would lead back to the rule itself.
+        saved = ctx._saved
+        again = {k: i for k, t in enumerate(ctx._given) for i, out in enumerate(outputs) if t is out}
+        ctx._given = ()
 
         def rule(*grads: Tensor | None) -> tuple[Tensor | None, ...]:
             filled = [
-                _core.zeros_like(out.detach()) if g is None else g
-                for g, out in zip(grads, outputs, strict=True)
+                _core.zeros(shape, dtype=dtype, device=device) if g is None else g
+                for g, (shape, dtype, device) in zip(grads, kinds, strict=True)
             ]
-            found = cls.backward(ctx, *filled)
-            found = (found,) if isinstance(found, Tensor) or found is None else tuple(found)
+            if again and is_grad_enabled():
+                # To be differentiated again, they come from another call that is like this one.
+                values = {i: saved[k] for k, i in again.items()}
+                same = [
+                    values.get(i) or _core.empty(shape, dtype=dtype, device=device)
+                    for i, (shape, dtype, device) in enumerate(kinds)
+                ]
+                linked = _core._record(tensors, same, rule)
+                ctx._saved = tuple(linked[again[k]] if k in again else t for k, t in enumerate(saved))
+            try:
+                found = cls.backward(ctx, *filled)
+            finally:
+                ctx._saved = saved
+            if isinstance(found, Tensor) or found is None:
+                found = (found,)
+            if not isinstance(found, (tuple, list)):
+                raise TypeError(f"{cls.__name__}.backward gives tensors and None, not {type(found).__name__}")
             if len(found) != len(args):
                 raise TypeError(
                     f"{cls.__name__}.backward gave {len(found)} gradients for {len(args)} arguments"
@@ -236,11 +259,20 @@ class Function:
         return recorded[0] if isinstance(result, Tensor) else tuple(recorded)
 
 
+def _outputs(what: str, result: Any) -> list[Tensor]:
+    """What a function gave, which is a tensor or several."""
+    outputs = [result] if isinstance(result, Tensor) else result
+    if not isinstance(outputs, (tuple, list)) or not all(isinstance(out, Tensor) for out in outputs):
+        raise TypeError(f"{what} gives a tensor or a tuple of tensors, not {type(result).__name__}")
+    return list(outputs)
+
+
 def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     """Call `function(*args)` without keeping what its gradient needs, and compute it again in the backward
     pass: memory for time (Chen et al., "Training deep nets with sublinear memory cost", 2016).
 
-    Random numbers come out the same the second time.
+    Random numbers come out the same the second time. Gradients through a checkpoint cannot be differentiated
+    again, and `grad` cannot ask for those of tensors that the function closes over; `backward` gives them.
 
     >>> import oxon as ox
     >>> x = ox.tensor([1.0, 2.0], requires_grad=True)
@@ -252,14 +284,21 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
     state = _core.get_rng_state()
     places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
+    # As they are now, whatever happens to them in place.
+    kept = [_core.asarray(a) if isinstance(a, Tensor) else a for a in args]
     with no_grad():
         result = function(*args)
-    outputs = [result] if isinstance(result, Tensor) else list(result)
+    outputs = _outputs("checkpoint: the function", result)
 
     def rule(*grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        again = list(args)
+        if is_grad_enabled():
+            raise _core.GradError(
+                "checkpoint: its gradient cannot be differentiated again (create_graph=True); "
+                "call the function without checkpoint"
+            )
+        again = list(kept)
         for i in places:
-            again[i] = args[i].detach().requires_grad_(args[i].requires_grad)
+            again[i] = kept[i].detach().requires_grad_(kept[i].requires_grad)
         after = _core.get_rng_state()
         _core.set_rng_state(state)
         try:
@@ -267,15 +306,15 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
                 second = function(*again)
         finally:
             _core.set_rng_state(after)
-        second = [second] if isinstance(second, Tensor) else list(second)
+        second = _outputs("checkpoint: the function", second)
         pairs = [(o, g) for o, g in zip(second, grads, strict=True) if g is not None and o.requires_grad]
         if pairs:
             # Parameters that the function closes over get their gradients here; arguments get theirs below.
             _core._backward([o for o, _ in pairs], [g for _, g in pairs], False, False)
         return tuple(again[i].grad for i in places)
 
-    closed_over = any(isinstance(o, Tensor) and o.dtype.is_floating_point for o in outputs)
-    if closed_over and not any(args[i].requires_grad for i in places):
+    closed_over = any(out.dtype.is_floating_point for out in outputs)
+    if closed_over and not any(kept[i].requires_grad for i in places):
         # A tensor that requires grad ties the outputs to parameters that only the function knows.
         tie = _core.zeros(0, requires_grad=True)
 
@@ -285,7 +324,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
 
         recorded = _core._record([tie], outputs, tied)
     else:
-        recorded = _core._record([args[i] for i in places], outputs, rule)
+        recorded = _core._record([kept[i] for i in places], outputs, rule)
     return recorded[0] if isinstance(result, Tensor) else tuple(recorded)
 
 

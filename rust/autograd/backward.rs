@@ -3,8 +3,8 @@
 
 use crate::bail;
 use crate::core::{Error, Result};
-use crate::graph::record::{Context, Edge, GradFn, Grads, Leaf, Slot, anomaly_enabled, with_grad};
 use crate::graph::Tensor;
+use crate::graph::record::{Context, Edge, GradFn, Grads, Leaf, Slot, anomaly_enabled, with_grad};
 use crate::ir::Elementwise as E;
 use crate::ops::{create, elementwise, reduce};
 use std::collections::{BinaryHeap, HashMap};

@@ -117,7 +117,13 @@ impl DType {
                 _ => DType::F32,
             },
             (Unsigned, Signed) => high,
-            _ => if low.size() > high.size() { low } else { high },
+            _ => {
+                if low.size() > high.size() {
+                    low
+                } else {
+                    high
+                }
+            }
         }
     }
 }
@@ -134,18 +140,54 @@ macro_rules! for_dtype {
     ($dtype:expr, $T:ident => $body:expr) => {{
         use $crate::core::DType as D;
         match $dtype {
-            D::Bool | D::U8 => { type $T = u8; $body }
-            D::U16 => { type $T = u16; $body }
-            D::U32 => { type $T = u32; $body }
-            D::U64 => { type $T = u64; $body }
-            D::I8 => { type $T = i8; $body }
-            D::I16 => { type $T = i16; $body }
-            D::I32 => { type $T = i32; $body }
-            D::I64 => { type $T = i64; $body }
-            D::F16 => { type $T = half::f16; $body }
-            D::BF16 => { type $T = half::bf16; $body }
-            D::F32 => { type $T = f32; $body }
-            D::F64 => { type $T = f64; $body }
+            D::Bool | D::U8 => {
+                type $T = u8;
+                $body
+            }
+            D::U16 => {
+                type $T = u16;
+                $body
+            }
+            D::U32 => {
+                type $T = u32;
+                $body
+            }
+            D::U64 => {
+                type $T = u64;
+                $body
+            }
+            D::I8 => {
+                type $T = i8;
+                $body
+            }
+            D::I16 => {
+                type $T = i16;
+                $body
+            }
+            D::I32 => {
+                type $T = i32;
+                $body
+            }
+            D::I64 => {
+                type $T = i64;
+                $body
+            }
+            D::F16 => {
+                type $T = half::f16;
+                $body
+            }
+            D::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
+            D::F32 => {
+                type $T = f32;
+                $body
+            }
+            D::F64 => {
+                type $T = f64;
+                $body
+            }
         }
     }};
 }
@@ -156,10 +198,22 @@ macro_rules! for_dtype {
 macro_rules! for_width {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype.size() {
-            1 => { type $T = u8; $body }
-            2 => { type $T = u16; $body }
-            4 => { type $T = u32; $body }
-            _ => { type $T = u64; $body }
+            1 => {
+                type $T = u8;
+                $body
+            }
+            2 => {
+                type $T = u16;
+                $body
+            }
+            4 => {
+                type $T = u32;
+                $body
+            }
+            _ => {
+                type $T = u64;
+                $body
+            }
         }
     };
 }

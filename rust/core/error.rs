@@ -30,8 +30,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Shape(m) | Error::DType(m) | Error::Device(m) | Error::Index(m) | Error::Value(m)
-            | Error::Grad(m) | Error::Memory(m) | Error::Io(m) => f.write_str(m),
+            Error::Shape(m)
+            | Error::DType(m)
+            | Error::Device(m)
+            | Error::Index(m)
+            | Error::Value(m)
+            | Error::Grad(m)
+            | Error::Memory(m)
+            | Error::Io(m) => f.write_str(m),
             Error::Interrupted => f.write_str("interrupted"),
         }
     }

@@ -338,7 +338,9 @@ mod tests {
         ];
         for view in &views {
             let n = view.count();
-            for shape in [vec![n], vec![1, n, 1], vec![n / 2, 2], vec![2, n / 2], vec![4, n / 4], vec![n / 6, 3, 2]] {
+            for shape in
+                [vec![n], vec![1, n, 1], vec![n / 2, 2], vec![2, n / 2], vec![4, n / 4], vec![n / 6, 3, 2]]
+            {
                 let shape = Shape::new(&shape);
                 if shape.count() != n {
                     continue;

@@ -67,26 +67,26 @@ impl Combine for Min {
 /// Columns that a loop over rows takes at once.
 pub const STRIP: usize = 64;
 /// Vectors that a row is combined in side by side, to hide the latency of an addition.
-pub const DEPTH: usize = 4;
+const DEPTH: usize = 4;
 
-/// Vector `at ..` of a slice; lanes past its end hold `fill`.
+/// The first `count` lanes of the vector at an address, fewer than it has; the others hold `fill`.
+///
+/// # Safety
+/// `count` elements must be readable.
 #[inline(always)]
-pub fn load_or<S: Lanes>(x: &[S::Elem], at: usize, fill: S) -> Vector<S>
+pub unsafe fn load_part<S: Lanes>(at: *const S::Elem, count: usize, fill: S) -> Vector<S>
 where
     S::Elem: StoredFloat<Real = S::Elem>,
 {
-    let left = x.len() - at;
-    // SAFETY: not more than what is left is read.
+    // SAFETY: what the caller promises.
     unsafe {
-        if left >= S::WIDTH {
-            return Vector(S::load(x.as_ptr().add(at)));
-        }
-        let inside = S::load(S::Elem::PLACES.as_ptr()).lt(S::splat(<S::Elem as Real>::of(left as f64)));
-        Vector(S::select(inside, S::load_part(x.as_ptr().add(at), left), fill))
+        let inside = S::load(S::Elem::PLACES.as_ptr()).lt(S::splat(<S::Elem as Real>::of(count as f64)));
+        Vector(S::select(inside, S::load_part(at, count), fill))
     }
 }
 
-/// Lanes combined pairwise.
+/// Lanes combined pairwise. The steps are written out, so that the compiler sees shuffles of one register
+/// and not traffic through memory.
 #[inline(always)]
 pub fn across<C: Combine, S: Lanes>(x: Vector<S>) -> S::Elem
 where
@@ -95,13 +95,17 @@ where
     let mut lanes = [S::Elem::default(); MAX_WIDTH];
     // SAFETY: the array holds a whole vector.
     unsafe { x.0.store(lanes.as_mut_ptr()) };
-    let mut half = S::WIDTH / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = C::join(Vector(lanes[i]), Vector(lanes[i + half])).0;
-        }
-        half /= 2;
+    macro_rules! halve {
+        ($half:literal: $($i:literal)*) => {
+            if S::WIDTH > $half {
+                $(lanes[$i] = C::join(Vector(lanes[$i]), Vector(lanes[$i + $half])).0;)*
+            }
+        };
     }
+    halve!(8: 0 1 2 3 4 5 6 7);
+    halve!(4: 0 1 2 3);
+    halve!(2: 0 1);
+    halve!(1: 0);
     lanes[0]
 }
 
@@ -113,33 +117,64 @@ where
 {
     let neutral = S::splat(C::neutral());
     let mut sums = [Vector(neutral); DEPTH];
-    let mut at = 0;
-    while at + DEPTH * S::WIDTH <= x.len() {
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = C::join(*sum, load_or(x, at + i * S::WIDTH, neutral));
+    let (mut at, n) = (x.as_ptr(), x.len());
+    let mut left = n;
+    // SAFETY: never more than what is left is read.
+    unsafe {
+        while left >= DEPTH * S::WIDTH {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = C::join(*sum, Vector(S::load(at.add(i * S::WIDTH))));
+            }
+            (at, left) = (at.add(DEPTH * S::WIDTH), left - DEPTH * S::WIDTH);
         }
-        at += DEPTH * S::WIDTH;
-    }
-    while at < x.len() {
-        sums[0] = C::join(sums[0], load_or(x, at, neutral));
-        at += S::WIDTH;
+        while left >= S::WIDTH {
+            sums[0] = C::join(sums[0], Vector(S::load(at)));
+            (at, left) = (at.add(S::WIDTH), left - S::WIDTH);
+        }
+        if left > 0 {
+            sums[1] = C::join(sums[1], load_part(at, left, neutral));
+        }
     }
     across::<C, S>(C::join(C::join(sums[0], sums[1]), C::join(sums[2], sums[3])))
 }
 
-/// Strip `c` of rows, `width` columns of it, in the type that computes.
+/// Strip `c` of rows in the type that computes. If it is less than `STRIP` columns wide, the rest holds
+/// anything.
 #[inline(always)]
 pub fn strip<'a, T: StoredFloat>(
     rows: &[&'a [T]],
     c: usize,
-    width: usize,
     buffers: &'a mut [[T::Real; STRIP]; BATCH],
-) -> [&'a [T::Real]; BATCH] {
-    let mut strip: [&[T::Real]; BATCH] = [&[]; BATCH];
-    for ((place, row), buffer) in strip.iter_mut().zip(rows).zip(buffers) {
-        *place = T::reals(&row[c * STRIP..][..width], buffer);
-    }
-    strip
+) -> [&'a [T::Real; STRIP]; BATCH] {
+    let mut rows = rows.iter();
+    buffers.each_mut().map(|buffer| {
+        let row = rows.next().map_or(&[][..], |row| &row[c * STRIP..]);
+        match T::reals(row).first_chunk::<STRIP>() {
+            Some(whole) => whole,
+            None => {
+                for (real, &x) in buffer.iter_mut().zip(row) {
+                    *real = x.load();
+                }
+                buffer
+            }
+        }
+    })
+}
+
+/// Vector `at ..` of a strip.
+#[inline(always)]
+pub fn get<S: Lanes>(strip: &[S::Elem; STRIP], at: usize) -> Vector<S> {
+    assert!(at + S::WIDTH <= STRIP);
+    // SAFETY: the vector lies in the strip.
+    Vector(unsafe { S::load(strip.as_ptr().add(at)) })
+}
+
+/// Writes vector `at ..` of a strip.
+#[inline(always)]
+pub fn set<S: Lanes>(strip: &mut [S::Elem; STRIP], at: usize, x: Vector<S>) {
+    assert!(at + S::WIDTH <= STRIP);
+    // SAFETY: the vector lies in the strip.
+    unsafe { x.0.store(strip.as_mut_ptr().add(at)) }
 }
 
 /// `exp(x)` for `x ≤ 0`. What would be less than the smallest normal number is 0: subnormal results cost

@@ -1,13 +1,13 @@
 //! Moving elements between strided places: copies of views, transposes, windows written. The kernels of
 //! `index` are made of these loops; nothing here looks at a value.
 
-use super::threads::parallel;
 use super::isa::{self, Isa};
 #[cfg(target_arch = "aarch64")]
 use super::matmul::neon::{F32x4, F64x2};
 use super::matmul::vector::{Vector, transpose};
 #[cfg(target_arch = "x86_64")]
 use super::matmul::x86::{F32x8, F32x16, F64x4, F64x8};
+use super::threads::parallel;
 use super::view::{Out, View};
 use super::work::{GRAIN, Shared, vectorized};
 use crate::core::{DType, Result};
@@ -214,7 +214,11 @@ impl<T: Copy> Plane<T> {
                     (4, Isa::Neon) => self.squares::<F32x4>(),
                     #[cfg(target_arch = "aarch64")]
                     (8, Isa::Neon) => self.squares::<F64x2>(),
-                    _ => self.each_square(SIDE, #[inline(always)] |square| square.each(|to, from| *to = from)),
+                    _ => self.each_square(
+                        SIDE,
+                        #[inline(always)]
+                        |square| square.each(|to, from| *to = from),
+                    ),
                 }
             },
         );

@@ -118,15 +118,12 @@ impl Plan {
         self.left.iter().map(|a| a.0).product()
     }
 
-    fn run<T: Copy + Sync, W: Copy>(
+    fn run<T: Copy + Sync, W: Copy + Send + Sync>(
         &self,
         fold: &Fold<T, W>,
         map: &Evaluator,
         emit: &(dyn Fn(usize, &[W]) + Sync),
-    ) -> Result<()>
-    where
-        W: Send + Sync,
-    {
+    ) -> Result<()> {
         if self.rows {
             let pieces = self.outer * self.segments;
             let each = (GRAIN / self.length).max(1);

@@ -41,7 +41,9 @@ use crate::ir::Kernel;
 pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
     let out = &outputs[0];
     match kernel {
-        Kernel::Apply { .. } | Kernel::Cast => unreachable!("the planner makes programs of single operations"),
+        Kernel::Apply { .. } | Kernel::Cast => {
+            unreachable!("the planner makes programs of single operations")
+        }
         Kernel::Copy => copy::copy(&inputs[0], out),
         Kernel::Pointwise(map) => pointwise::pointwise(map, inputs, outputs),
         Kernel::Fill(value) => fill::fill(*value, out),

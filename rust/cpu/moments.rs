@@ -2,7 +2,7 @@
 //! from it, both while it lies in registers or the first level cache; runs are merged by the formula of
 //! Chan, Golub and LeVeque (1979), which does not cancel. The order and the threads are `fold`'s.
 
-use super::combine::{STRIP, Sum, across, load_or, run, strip};
+use super::combine::{STRIP, Sum, across, get, load_part, run, set, strip};
 use super::fold::{BATCH, Fold, fold};
 use super::isa;
 use super::lanes::{Arch, Lanes, OnLanes, Real, Vector, dispatch};
@@ -105,7 +105,7 @@ impl<T: StoredFloat> OnLanes for Rows<'_, T> {
         let Rows(values, length, states) = self;
         let mut buffer = [T::Real::of(0.0); Evaluator::BLOCK];
         for (row, state) in values.chunks_exact(length).zip(states) {
-            *state = row_state::<<T::Real as Real>::In<A>>(T::reals(row, &mut buffer));
+            *state = row_state::<<T::Real as Real>::In<A>>(T::converted(row, &mut buffer));
         }
     }
 }
@@ -118,20 +118,22 @@ where
     let count = row.len() as f64;
     let mean = <S::Elem as Real>::of(run::<Sum, S>(row).to_f64() / count);
     let shift = S::splat(mean);
-    let mut sums = [Vector::<S>::of(0.0); 2];
-    let mut squares = sums;
-    for at in (0..row.len()).step_by(2 * S::WIDTH) {
-        for i in 0..2 {
-            let at = at + i * S::WIDTH;
-            if at < row.len() {
-                let d = load_or(row, at, shift) - Vector(shift);
-                sums[i] = sums[i] + d;
-                squares[i] = d.mul_add(d, squares[i]);
-            }
+    let [mut sum, mut square] = [Vector::<S>::of(0.0); 2];
+    let (mut at, mut left) = (row.as_ptr(), row.len());
+    // SAFETY: never more than what is left is read.
+    unsafe {
+        while left >= S::WIDTH {
+            let d = Vector(S::load(at)) - Vector(shift);
+            (sum, square) = (sum + d, d.mul_add(d, square));
+            (at, left) = (at.add(S::WIDTH), left - S::WIDTH);
+        }
+        if left > 0 {
+            let d = load_part(at, left, shift) - Vector(shift);
+            (sum, square) = (sum + d, d.mul_add(d, square));
         }
     }
-    let total = |x: [Vector<S>; 2]| across::<Sum, S>(x[0] + x[1]).to_f64();
-    shifted(count, mean.to_f64(), total(sums), total(squares))
+    let [sum, square] = [across::<Sum, S>(sum).to_f64(), across::<Sum, S>(square).to_f64()];
+    shifted(count, mean.to_f64(), sum, square)
 }
 
 struct Columns<'a, T>(&'a [&'a [T]], &'a mut [State]);
@@ -142,29 +144,24 @@ impl<T: StoredFloat> OnLanes for Columns<'_, T> {
     fn run<A: Arch>(self) {
         let Columns(rows, states) = self;
         let count = rows.len() as f64;
-        let zero = <T::Real as Real>::In::<A>::splat(T::Real::of(0.0));
         let mut buffers = [[T::Real::of(0.0); STRIP]; BATCH];
         let [mut shifts, mut sums, mut squares] = [[T::Real::of(0.0); STRIP]; 3];
         for (c, states) in states.chunks_mut(STRIP).enumerate() {
-            let strip = strip(rows, c, states.len(), &mut buffers);
+            let strip = strip(rows, c, &mut buffers);
             for at in (0..states.len()).step_by(<T::Real as Real>::In::<A>::WIDTH) {
-                let mut total = Vector(zero);
+                let mut total = Vector::<<T::Real as Real>::In<A>>::of(0.0);
                 for row in &strip[..rows.len()] {
-                    total = total + load_or(row, at, zero);
+                    total = total + get(row, at);
                 }
                 let shift = total * (1.0 / count);
-                let [mut sum, mut square] = [Vector(zero); 2];
+                let [mut sum, mut square] = [Vector::of(0.0); 2];
                 for row in &strip[..rows.len()] {
-                    let d = load_or(row, at, zero) - shift;
-                    sum = sum + d;
-                    square = d.mul_add(d, square);
+                    let d = get(row, at) - shift;
+                    (sum, square) = (sum + d, d.mul_add(d, square));
                 }
-                // SAFETY: a strip is a multiple of any vector.
-                unsafe {
-                    shift.0.store(shifts.as_mut_ptr().add(at));
-                    sum.0.store(sums.as_mut_ptr().add(at));
-                    square.0.store(squares.as_mut_ptr().add(at));
-                }
+                set(&mut shifts, at, shift);
+                set(&mut sums, at, sum);
+                set(&mut squares, at, square);
             }
             for (i, state) in states.iter_mut().enumerate() {
                 let part = shifted(count, shifts[i].to_f64(), sums[i].to_f64(), squares[i].to_f64());

@@ -84,7 +84,11 @@ fn with_epilogue(
     product: impl FnOnce(*mut u8, &(dyn Fn(usize, usize) + Sync)) -> Result<()>,
 ) -> Result<()> {
     let Some(fused) = epilogue else { return product(out.ptr, &|_, _| {}) };
-    let own = if dtype.size() == out.dtype.size() { None } else { Some(Memory::alloc(out.shape.count() * dtype.size())?) };
+    let own = if dtype.size() == out.dtype.size() {
+        None
+    } else {
+        Some(Memory::alloc(out.shape.count() * dtype.size())?)
+    };
     let place = own.as_ref().map_or(out.ptr, Memory::ptr);
     let layout = Layout::contiguous(Shape::clone(out.shape));
     let mut inputs: SmallVec<[View; 8]> = SmallVec::new();

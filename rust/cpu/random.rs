@@ -24,7 +24,7 @@ pub fn random(distribution: Distribution, key: u64, offset: u64, out: &Out) -> R
         (Bits, DType::U8 | DType::I8) => draw.each(1, |w, i| w[i] as u8),
         (Bits, DType::U16 | DType::I16) => draw.each(1, |w, i| w[i] as u16),
         (Bits, DType::U32 | DType::I32) => draw.each(1, |w, i| w[i]),
-        (Bits, DType::U64 | DType::I64) => draw.each(2, |w, i| word_pair(w, i)),
+        (Bits, DType::U64 | DType::I64) => draw.each(2, word_pair),
         (Uniform, DType::F16) => draw.each(1, |w, i| uniform_f16(w[i])),
         (Uniform, DType::BF16) => {
             draw.each(1, |w, i| bf16::from_bits((uniform_f32(w[i]).to_bits() >> 16) as u16))

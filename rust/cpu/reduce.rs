@@ -4,7 +4,9 @@
 //! Floats are combined in vectors of float32 or float64, some dozens of elements deep, and what those
 //! runs come to in float64, so errors do not grow with the length of an axis. Integers wrap.
 
-use super::combine::{Combine, Max, Min, Prod, STRIP, Sum, across, load_or, relative, run, strip};
+use super::combine::{
+    Combine, Max, Min, Prod, STRIP, Sum, across, get, load_part, relative, run, set, strip,
+};
 use super::fold::{BATCH, Fold, fold};
 use super::isa;
 use super::lanes::{Arch, Int, Lanes, OnLanes, Real, Vector, dispatch};
@@ -161,7 +163,7 @@ impl<C: Combine, T: StoredFloat> OnLanes for Rows<'_, C, T> {
     fn run<A: Arch>(self) {
         let mut buffer = [T::Real::of(0.0); Evaluator::BLOCK];
         for (row, state) in self.0.chunks_exact(self.1).zip(self.2) {
-            *state = run::<C, <T::Real as Real>::In<A>>(T::reals(row, &mut buffer)).to_f64();
+            *state = run::<C, <T::Real as Real>::In<A>>(T::converted(row, &mut buffer)).to_f64();
         }
     }
 }
@@ -176,15 +178,13 @@ impl<C: Combine, T: StoredFloat> OnLanes for Columns<'_, C, T> {
         let mut buffers = [[T::Real::of(0.0); STRIP]; BATCH];
         let mut sums = [T::Real::of(0.0); STRIP];
         for (c, states) in states.chunks_mut(STRIP).enumerate() {
-            let strip = strip(rows, c, states.len(), &mut buffers);
+            let strip = strip(rows, c, &mut buffers);
             for at in (0..states.len()).step_by(<T::Real as Real>::In::<A>::WIDTH) {
-                let zero = <T::Real as Real>::In::<A>::splat(T::Real::of(0.0));
-                let mut sum = load_or(strip[0], at, zero);
+                let mut sum = get::<<T::Real as Real>::In<A>>(strip[0], at);
                 for row in &strip[1..rows.len()] {
-                    sum = C::join(sum, load_or(row, at, zero));
+                    sum = C::join(sum, get(row, at));
                 }
-                // SAFETY: a strip is a multiple of any vector.
-                unsafe { sum.0.store(sums.as_mut_ptr().add(at)) };
+                set(&mut sums, at, sum);
             }
             for (state, sum) in states.iter_mut().zip(&sums) {
                 *state = C::join(Vector(*state), Vector(sum.to_f64())).0;
@@ -216,7 +216,7 @@ impl<T: StoredFloat> OnLanes for LogSumRows<'_, T> {
     fn run<A: Arch>(self) {
         let mut buffer = [T::Real::of(0.0); Evaluator::BLOCK];
         for (row, state) in self.0.chunks_exact(self.1).zip(self.2) {
-            let row = T::reals(row, &mut buffer);
+            let row = T::converted(row, &mut buffer);
             let max = run::<Max, <T::Real as Real>::In<A>>(row);
             *state = LogSum { max: max.to_f64(), sum: sum_exp::<<T::Real as Real>::In<A>>(row, max) };
         }
@@ -229,10 +229,19 @@ fn sum_exp<S: Lanes>(x: &[S::Elem], max: S::Elem) -> f64
 where
     S::Elem: StoredFloat<Real = S::Elem> + Lanes<Elem = S::Elem>,
 {
-    let (max, low) = (Vector(S::splat(max)), S::splat(<S::Elem as Real>::of(f64::NEG_INFINITY)));
+    let max = Vector(S::splat(max));
     let mut sum = Vector::<S>::of(0.0);
-    for at in (0..x.len()).step_by(S::WIDTH) {
-        sum = sum + relative(load_or(x, at, low), max);
+    let (mut at, mut left) = (x.as_ptr(), x.len());
+    // SAFETY: never more than what is left is read.
+    unsafe {
+        while left >= S::WIDTH {
+            sum = sum + relative(Vector(S::load(at)), max);
+            (at, left) = (at.add(S::WIDTH), left - S::WIDTH);
+        }
+        if left > 0 {
+            let low = S::splat(<S::Elem as Real>::of(f64::NEG_INFINITY));
+            sum = sum + relative(load_part(at, left, low), max);
+        }
     }
     across::<Sum, S>(sum).to_f64()
 }
@@ -245,31 +254,26 @@ impl<T: StoredFloat> OnLanes for LogSumColumns<'_, T> {
     #[inline(always)]
     fn run<A: Arch>(self) {
         let LogSumColumns(rows, states) = self;
-        let zero = <T::Real as Real>::In::<A>::splat(T::Real::of(0.0));
         let mut buffers = [[T::Real::of(0.0); STRIP]; BATCH];
-        let mut before = [T::Real::of(0.0); STRIP];
-        let [mut maxima, mut shares, mut sums] = [before; 3];
+        let [mut before, mut maxima, mut shares, mut sums] = [[T::Real::of(0.0); STRIP]; 4];
         for (c, states) in states.chunks_mut(STRIP).enumerate() {
-            let strip = strip(rows, c, states.len(), &mut buffers);
+            let strip = strip(rows, c, &mut buffers);
             for (before, state) in before.iter_mut().zip(&*states) {
                 *before = T::Real::of(state.max);
             }
             for at in (0..states.len()).step_by(<T::Real as Real>::In::<A>::WIDTH) {
-                let before = load_or(&before, at, zero);
+                let before = get::<<T::Real as Real>::In<A>>(&before, at);
                 let mut max = before;
                 for row in &strip[..rows.len()] {
-                    max = max.maximum(load_or(row, at, zero));
+                    max = max.maximum(get(row, at));
                 }
-                let mut sum = Vector(zero);
+                let mut sum = Vector::of(0.0);
                 for row in &strip[..rows.len()] {
-                    sum = sum + relative(load_or(row, at, zero), max);
+                    sum = sum + relative(get(row, at), max);
                 }
-                // SAFETY: a strip is a multiple of any vector.
-                unsafe {
-                    max.0.store(maxima.as_mut_ptr().add(at));
-                    relative(before, max).0.store(shares.as_mut_ptr().add(at));
-                    sum.0.store(sums.as_mut_ptr().add(at));
-                }
+                set(&mut maxima, at, max);
+                set(&mut shares, at, relative(before, max));
+                set(&mut sums, at, sum);
             }
             for (i, state) in states.iter_mut().enumerate() {
                 let sum = state.sum * shares[i].to_f64() + sums[i].to_f64();

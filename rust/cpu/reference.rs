@@ -104,7 +104,7 @@ pub fn mixed(dtype: DType, i: u64, seed: u64) -> f64 {
     x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let n = (x >> 40) % 97;
     match dtype {
-        DType::Bool => (n % 3 == 0) as u8 as f64,
+        DType::Bool => n.is_multiple_of(3) as u8 as f64,
         d if d.is_float() => (n as f64 - 48.0) / 16.0,
         DType::I8 | DType::I16 | DType::I32 | DType::I64 => n as f64 - 48.0,
         _ => n as f64,

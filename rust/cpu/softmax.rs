@@ -1,121 +1,209 @@
-//! Softmax and its logarithm along the last axis. A row is brought to where the result goes and then
-//! passed three times while it lies in cache: its maximum, the exponentials and their sum, the scale.
-//! Sums are taken in vectors over blocks, and over the blocks of a long row in float64.
+//! Softmax and its logarithm along the last axis. A row is passed three times while it lies in cache: its
+//! maximum, the exponentials and their sum, the scale. Sums are taken in vectors over blocks, and over
+//! the blocks of a long row in float64.
 
-use super::combine::{DEPTH, Max, Sum, across, decay, load_or, run};
+use super::combine::{Max, Sum, across, decay, load_part, run};
 use super::isa;
 use super::lanes::{Arch, Lanes, OnLanes, Real, Vector, dispatch};
 use super::pointwise::Evaluator;
-use super::stored::StoredFloat;
+use super::stored::{MAX_WIDTH, StoredFloat};
 use super::view::{Out, View};
 use super::work::{GRAIN, Shared, Temp, try_parallel};
 use crate::bail;
 use crate::core::{DType, Result, Shape};
 use crate::ir::kernel::Fused;
+use crate::ir::value::{Float, Number};
 use half::{bf16, f16};
 
 /// `exp(x) / Σ exp(x)` along the last axis of the map's values, or its logarithm. A row that is −∞
 /// throughout, or has a NaN or +∞, gives NaN.
 pub fn softmax(log: bool, map: &Fused, shape: &Shape, inputs: &[View], out: &Out) -> Result<()> {
     let map = Evaluator::new(map, inputs, shape)?;
-    match out.dtype {
-        DType::F16 => typed::<f16>(log, &map, shape, out),
-        DType::BF16 => typed::<bf16>(log, &map, shape, out),
-        DType::F32 => typed::<f32>(log, &map, shape, out),
-        DType::F64 => typed::<f64>(log, &map, shape, out),
-        other => bail!(DType, "softmax: takes floats, not {other}"),
+    match (out.dtype, log) {
+        (DType::F16, false) => typed::<f16, false>(&map, shape, out),
+        (DType::F16, true) => typed::<f16, true>(&map, shape, out),
+        (DType::BF16, false) => typed::<bf16, false>(&map, shape, out),
+        (DType::BF16, true) => typed::<bf16, true>(&map, shape, out),
+        (DType::F32, false) => typed::<f32, false>(&map, shape, out),
+        (DType::F32, true) => typed::<f32, true>(&map, shape, out),
+        (DType::F64, false) => typed::<f64, false>(&map, shape, out),
+        (DType::F64, true) => typed::<f64, true>(&map, shape, out),
+        (other, _) => bail!(DType, "softmax: takes floats, not {other}"),
     }
 }
 
 const BLOCK: usize = Evaluator::BLOCK;
+/// Rows up to this length are turned: a row to a lane.
+const SHORT: usize = 16;
 
-fn typed<T: StoredFloat>(log: bool, map: &Evaluator, shape: &Shape, out: &Out) -> Result<()> {
-    let Some(rows) = shape.count().checked_div(*shape.last().unwrap_or(&1)) else { return Ok(()) };
+fn typed<T: StoredFloat, const LOG: bool>(map: &Evaluator, shape: &Shape, out: &Out) -> Result<()> {
     let length = *shape.last().unwrap_or(&1);
+    let Some(rows) = shape.count().checked_div(length) else { return Ok(()) };
     let to = Shared::new(out.ptr.cast::<T>());
     let each = (GRAIN / 4 / length).max(1);
     // Several short rows are one evaluation.
     let together = (BLOCK / length).max(1);
+    let room = match length {
+        0..=SHORT => length * together.next_multiple_of(MAX_WIDTH),
+        _ if size_of::<T>() < size_of::<T::Real>() => length,
+        _ => 0,
+    };
     try_parallel(rows.div_ceil(each), |chunk| {
         let mut scratch = map.scratch()?;
-        let mut buffer = Temp::filled(together * length, <T::Real as Real>::of(0.0))?;
+        let mut buffer = Temp::filled(room, <T::Real as Real>::of(0.0))?;
         let (first, end) = (chunk * each, rows.min((chunk + 1) * each));
         for row in (first..end).step_by(together) {
-            let (start, count) = (row * length, together.min(end - row) * length);
-            // SAFETY: rows of the result belong to one chunk.
-            let to = unsafe { to.slice(start, count) };
-            for at in (0..count).step_by(BLOCK) {
-                let n = BLOCK.min(count - at);
-                let values = map.values(&mut scratch, start + at, n).cast::<T>();
-                // SAFETY: `values` gives n values; they may be the very ones of the result.
-                unsafe { std::ptr::copy(values, to[at..].as_mut_ptr(), n) };
-            }
-            dispatch(isa::get(), Rows { to, length, buffer: &mut buffer[..count], log });
+            let rows = together.min(end - row);
+            let (start, count) = (row * length, rows * length);
+            let to = to.at(start);
+            let from = if count <= BLOCK {
+                map.values(&mut scratch, start, count).cast::<T>()
+            } else {
+                // A long row is brought to its place first.
+                for at in (0..count).step_by(BLOCK) {
+                    let n = BLOCK.min(count - at);
+                    let from = map.values(&mut scratch, start + at, n).cast::<T>();
+                    // SAFETY: `values` gives n values, and rows of the result belong to one chunk. Both
+                    // may be the same place.
+                    unsafe { std::ptr::copy(from, to.add(at), n) };
+                }
+                to.cast_const()
+            };
+            dispatch(isa::get(), Rows::<T, LOG> { from, to, rows, length, buffer: &mut buffer });
         }
         Ok(())
     })
 }
 
-struct Rows<'a, T: StoredFloat> {
-    to: &'a mut [T],
+/// Rows of `length` from one place to another, or within one. Both have `rows` of them, and the buffer
+/// has room as `typed` says.
+struct Rows<'a, T: StoredFloat, const LOG: bool> {
+    from: *const T,
+    to: *mut T,
+    rows: usize,
     length: usize,
     buffer: &'a mut [T::Real],
-    log: bool,
 }
 
-impl<T: StoredFloat> OnLanes for Rows<'_, T> {
+impl<T: StoredFloat, const LOG: bool> OnLanes for Rows<'_, T, LOG> {
     type Output = ();
     #[inline(always)]
     fn run<A: Arch>(self) {
-        let Rows { to, length, buffer, log } = self;
-        for (to, buffer) in to.chunks_exact_mut(length).zip(buffer.chunks_exact_mut(length)) {
-            // Half floats are read into the buffer first; for others this is the result itself.
-            if size_of::<T>() < size_of::<T::Real>() {
-                T::reals(to, buffer);
-            }
-            row::<<T::Real as Real>::In<A>>(T::target(to, buffer), log);
-            T::settle(to, buffer);
+        let length = self.length;
+        if length <= SHORT {
+            return self.turned::<<T::Real as Real>::In<A>>();
         }
-    }
-}
-
-#[inline(always)]
-fn row<S: Lanes>(x: &mut [S::Elem], log: bool)
-where
-    S::Elem: StoredFloat<Real = S::Elem> + Lanes<Elem = S::Elem>,
-{
-    let max = Vector(S::splat(run::<Max, S>(x)));
-    let mut sum = 0.0;
-    for x in x.chunks_mut(BLOCK) {
-        let mut sums = [Vector::<S>::of(0.0); DEPTH];
-        for at in (0..x.len()).step_by(DEPTH * S::WIDTH) {
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let at = at + i * S::WIDTH;
-                if at < x.len() {
-                    let d = load_or(x, at, S::splat(<S::Elem as Real>::of(f64::NEG_INFINITY))) - max;
-                    let e = decay(d);
-                    *sum = *sum + e;
-                    store(x, at, if log { d } else { e });
+        for i in 0..self.rows {
+            let (from, to) = (self.from.wrapping_add(i * length), self.to.wrapping_add(i * length));
+            // SAFETY: the rows are there, says `Rows`; the buffer has room for one of half floats.
+            unsafe {
+                if size_of::<T>() == size_of::<T::Real>() {
+                    row::<<T::Real as Real>::In<A>, LOG>(from.cast(), to.cast(), length);
+                } else {
+                    let buffer = self.buffer.as_mut_ptr();
+                    for i in 0..length {
+                        *buffer.add(i) = (*from.add(i)).load();
+                    }
+                    row::<<T::Real as Real>::In<A>, LOG>(buffer, buffer, length);
+                    for i in 0..length {
+                        *to.add(i) = T::store(*buffer.add(i));
+                    }
                 }
             }
         }
-        sum += across::<Sum, S>((sums[0] + sums[1]) + (sums[2] + sums[3])).to_f64();
-    }
-    let change = Vector::<S>::of(if log { sum.ln() } else { 1.0 / sum });
-    for at in (0..x.len()).step_by(S::WIDTH) {
-        let y = load_or(x, at, S::splat(<S::Elem as Real>::of(0.0)));
-        store(x, at, if log { y - change } else { y * change });
     }
 }
 
-/// Writes vector `at ..` of a slice, as far as the slice goes.
+/// One row, from and to places that are apart or the same.
+///
+/// # Safety
+/// Both must have `n` elements.
 #[inline(always)]
-fn store<S: Lanes>(x: &mut [S::Elem], at: usize, y: Vector<S>) {
-    let left = x.len() - at;
-    // SAFETY: not more than what is left is written.
+unsafe fn row<S: Lanes, const LOG: bool>(from: *const S::Elem, to: *mut S::Elem, n: usize)
+where
+    S::Elem: StoredFloat<Real = S::Elem> + Lanes<Elem = S::Elem>,
+{
+    // SAFETY (all): the caller's. Vectors end before n, or are part ones; the slice is gone before
+    // anything is written.
+    let max = Vector(S::splat(run::<Max, S>(unsafe { std::slice::from_raw_parts(from, n) })));
+    let low = S::splat(<S::Elem as Real>::of(f64::NEG_INFINITY));
+    let mut total = 0.0;
+    for begin in (0..n).step_by(BLOCK) {
+        let end = n.min(begin + BLOCK);
+        let mut sum = Vector::<S>::of(0.0);
+        let mut at = begin;
+        unsafe {
+            while at + S::WIDTH <= end {
+                let d = Vector(S::load(from.add(at))) - max;
+                let e = decay(d);
+                sum = sum + e;
+                (if LOG { d } else { e }).0.store(to.add(at));
+                at += S::WIDTH;
+            }
+            if at < end {
+                let d = load_part(from.add(at), end - at, low) - max;
+                let e = decay(d);
+                sum = sum + e;
+                (if LOG { d } else { e }).0.store_part(to.add(at), end - at);
+            }
+        }
+        total += across::<Sum, S>(sum).to_f64();
+    }
+    let change = Vector::<S>::of(if LOG { total.ln() } else { 1.0 / total });
+    let mut at = 0;
     unsafe {
-        let at = x.as_mut_ptr().add(at);
-        if left >= S::WIDTH { y.0.store(at) } else { y.0.store_part(at, left) }
+        while at + S::WIDTH <= n {
+            let y = Vector(S::load(to.add(at)));
+            (if LOG { y - change } else { y * change }).0.store(to.add(at));
+            at += S::WIDTH;
+        }
+        if at < n {
+            let y = load_part(to.add(at), n - at, low);
+            (if LOG { y - change } else { y * change }).0.store_part(to.add(at), n - at);
+        }
+    }
+}
+
+impl<T: StoredFloat, const LOG: bool> Rows<'_, T, LOG> {
+    /// Short rows: element j of row i stands at `buffer[j][i]`, so that no lane waits for another.
+    #[inline(always)]
+    fn turned<S: Lanes<Elem = T::Real>>(self) {
+        let Rows { from, to, rows, length, buffer } = self;
+        let pitch = rows.next_multiple_of(MAX_WIDTH);
+        for i in 0..rows {
+            for j in 0..length {
+                // SAFETY: the rows are there, says `Rows`.
+                buffer[j * pitch + i] = unsafe { *from.add(i * length + j) }.load();
+            }
+        }
+        let at = buffer.as_mut_ptr();
+        for i in (0..rows).step_by(S::WIDTH) {
+            let mut max = Vector::<S>::of(f64::NEG_INFINITY);
+            let mut sum = Vector::<S>::of(0.0);
+            // SAFETY: the pitch is a multiple of any vector, and there are `length` times as many.
+            unsafe {
+                for j in 0..length {
+                    max = max.maximum(Vector(S::load(at.add(j * pitch + i))));
+                }
+                for j in 0..length {
+                    let d = Vector(S::load(at.add(j * pitch + i))) - max;
+                    let e = decay(d);
+                    sum = sum + e;
+                    (if LOG { d } else { e }).0.store(at.add(j * pitch + i));
+                }
+                let change = if LOG { sum.log() } else { 1.0 / sum };
+                for j in 0..length {
+                    let y = Vector(S::load(at.add(j * pitch + i)));
+                    (if LOG { y - change } else { y * change }).0.store(at.add(j * pitch + i));
+                }
+            }
+        }
+        for i in 0..rows {
+            for j in 0..length {
+                // SAFETY: as above.
+                unsafe { *to.add(i * length + j) = T::store(buffer[j * pitch + i]) };
+            }
+        }
     }
 }
 

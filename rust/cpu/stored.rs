@@ -19,6 +19,7 @@ pub trait Stored: Copy + Default + Send + Sync + 'static {
     const HIGHEST: Self;
     const ONE: Self;
     /// The key of NaN, which no number has.
+    #[cfg(test)]
     const LAST: Self::Key;
 
     fn widen(self) -> Self::Wide;
@@ -42,13 +43,20 @@ pub trait StoredFloat: Stored<Wide = Vector<f64>> {
     fn load(self) -> Self::Real;
     /// Rounds to nearest, ties to even.
     fn store(x: Self::Real) -> Self;
-    /// The numbers of `x`; half floats are converted into the buffer, which is as long.
-    fn reals<'a>(x: &'a [Self], buffer: &'a mut [Self::Real]) -> &'a [Self::Real];
-    /// Where to compute what `x` shall hold: there, or for half floats in the buffer, which is as long
-    /// and is to be [settled](Self::settle).
-    fn target<'a>(x: &'a mut [Self], buffer: &'a mut [Self::Real]) -> &'a mut [Self::Real];
-    /// Rounds the buffer into `x` if it was the target.
-    fn settle(x: &mut [Self], buffer: &[Self::Real]);
+    /// The elements as they are, if they are `Real`; nothing for half floats.
+    fn reals(x: &[Self]) -> &[Self::Real];
+
+    /// The numbers of `x`, which are converted into the buffer where that is needed.
+    #[inline(always)]
+    fn converted<'a>(x: &'a [Self], buffer: &'a mut [Self::Real]) -> &'a [Self::Real] {
+        if size_of::<Self>() == size_of::<Self::Real>() {
+            return Self::reals(x);
+        }
+        for (real, &x) in buffer.iter_mut().zip(x) {
+            *real = x.load();
+        }
+        &buffer[..x.len()]
+    }
 
     fn nearest(x: f64) -> Self {
         Self::narrow(Vector(x))
@@ -63,6 +71,7 @@ macro_rules! integers {
             const LOWEST: $T = $T::MIN;
             const HIGHEST: $T = $T::MAX;
             const ONE: $T = 1;
+            #[cfg(test)]
             const LAST: $Key = $Key::MAX;
 
             #[inline(always)]
@@ -96,13 +105,14 @@ integers! {
 
 macro_rules! floats {
     ($($T:ident $Key:ident $Real:ident, $infinity:literal, $round:expr, $load:expr, $store:expr,
-     $reals:expr, $target:expr, $settle:expr;)*) => {$(
+     $reals:expr;)*) => {$(
         impl Stored for $T {
             type Wide = Vector<f64>;
             type Key = $Key;
             const LOWEST: $T = $T::NEG_INFINITY;
             const HIGHEST: $T = $T::INFINITY;
             const ONE: $T = $T::from_bits(ONE.$T);
+            #[cfg(test)]
             const LAST: $Key = $Key::MAX;
 
             #[inline(always)]
@@ -148,19 +158,8 @@ macro_rules! floats {
                 ($store)(x)
             }
             #[inline(always)]
-            fn reals<'a>(x: &'a [$T], buffer: &'a mut [$Real]) -> &'a [$Real] {
-                let reals: fn(&'a [$T], &'a mut [$Real]) -> &'a [$Real] = $reals;
-                reals(x, buffer)
-            }
-            #[inline(always)]
-            fn target<'a>(x: &'a mut [$T], buffer: &'a mut [$Real]) -> &'a mut [$Real] {
-                let target: fn(&'a mut [$T], &'a mut [$Real]) -> &'a mut [$Real] = $target;
-                target(x, buffer)
-            }
-            #[inline(always)]
-            fn settle(x: &mut [$T], buffer: &[$Real]) {
-                let settle: fn(&mut [$T], &[$Real]) = $settle;
-                settle(x, buffer)
+            fn reals(x: &[$T]) -> &[$Real] {
+                ($reals)(x)
             }
         }
     )*};
@@ -177,10 +176,10 @@ struct Ones {
 const ONE: Ones = Ones { f16: 0x3c00, bf16: 0x3f80, f32: 0x3f80_0000, f64: 0x3ff0_0000_0000_0000 };
 
 floats! {
-    f16 u16 f32, 0x7c00, f16::from_f64, |x: f16| f16_to_f32(x.to_bits()), |x| f16::from_bits(f32_to_f16(x)), convert, |_, buffer| buffer, round;
-    bf16 u16 f32, 0x7f80, bf16::from_f64, load_bf16, store_bf16, convert, |_, buffer| buffer, round;
-    f32 u32 f32, 0x7f80_0000, |x| x as f32, |x| x, |x| x, |x, _| x, |x, _| x, |_, _| ();
-    f64 u64 f64, 0x7ff0_0000_0000_0000, |x| x, |x| x, |x| x, |x, _| x, |x, _| x, |_, _| ();
+    f16 u16 f32, 0x7c00, f16::from_f64, |x: f16| f16_to_f32(x.to_bits()), |x| f16::from_bits(f32_to_f16(x)), |_| &[];
+    bf16 u16 f32, 0x7f80, bf16::from_f64, load_bf16, store_bf16, |_| &[];
+    f32 u32 f32, 0x7f80_0000, |x| x as f32, |x| x, |x| x, |x| x;
+    f64 u64 f64, 0x7ff0_0000_0000_0000, |x| x, |x| x, |x| x, |x| x;
 }
 
 #[inline(always)]
@@ -193,21 +192,6 @@ fn store_bf16(x: f32) -> bf16 {
     let bits = x.to_bits();
     let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
     bf16::from_bits(if x.is_nan() { (bits >> 16) as u16 | 0x40 } else { rounded })
-}
-
-#[inline(always)]
-fn convert<'a, T: StoredFloat>(x: &'a [T], buffer: &'a mut [T::Real]) -> &'a [T::Real] {
-    for (real, &x) in buffer.iter_mut().zip(x) {
-        *real = x.load();
-    }
-    &buffer[..x.len()]
-}
-
-#[inline(always)]
-fn round<T: StoredFloat>(x: &mut [T], buffer: &[T::Real]) {
-    for (x, &real) in x.iter_mut().zip(buffer) {
-        *x = T::store(real);
-    }
 }
 
 #[cfg(test)]

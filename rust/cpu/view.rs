@@ -76,6 +76,9 @@ impl Axes {
     /// `place` is the first element's distance from the element at index 0, in elements.
     #[inline]
     pub fn runs(&self, start: usize, len: usize, mut f: impl FnMut(isize, usize)) {
+        if len == 0 {
+            return;
+        }
         let (inner, outer) = self.axes.split_last().expect("never empty");
         if outer.is_empty() {
             return f(start as isize * inner.1, len);

@@ -82,9 +82,13 @@ impl Buffer {
             #[cfg(feature = "gpu")]
             (Buffer::Cpu(memory), Device::Gpu) => Ok(Buffer::Gpu(gpu::upload(memory.bytes())?)),
             #[cfg(feature = "gpu")]
-            (Buffer::Gpu(buffer), Device::Cpu) => Ok(Buffer::Cpu(cpu::Memory::copy_of(&gpu::download(buffer)?)?)),
+            (Buffer::Gpu(buffer), Device::Cpu) => {
+                Ok(Buffer::Cpu(cpu::Memory::copy_of(&gpu::download(buffer)?)?))
+            }
             #[cfg(feature = "gpu")]
-            (Buffer::Gpu(_), Device::Gpu) => bail!(Device, "a copy from one GPU to another is not supported yet"),
+            (Buffer::Gpu(_), Device::Gpu) => {
+                bail!(Device, "a copy from one GPU to another is not supported yet")
+            }
             #[cfg(not(feature = "gpu"))]
             (_, Device::Gpu) => Err(no_gpu()),
         }

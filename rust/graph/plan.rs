@@ -45,15 +45,30 @@ pub enum PlanArg {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    Apply { op: Elementwise, dtype: DType, args: SmallVec<[PlanArg; 3]> },
-    Cast { from: DType, to: DType },
-    Copy { dtype: DType },
+    Apply {
+        op: Elementwise,
+        dtype: DType,
+        args: SmallVec<[PlanArg; 3]>,
+    },
+    Cast {
+        from: DType,
+        to: DType,
+    },
+    Copy {
+        dtype: DType,
+    },
     /// A constant, which elementwise readers take as a scalar parameter.
-    Fill { dtype: DType },
+    Fill {
+        dtype: DType,
+    },
     /// Takes a prologue on its only operand.
-    Mapped { dtype: DType },
+    Mapped {
+        dtype: DType,
+    },
     /// Takes an epilogue on its only output.
-    Product { dtype: DType },
+    Product {
+        dtype: DType,
+    },
     Other,
 }
 
@@ -109,9 +124,15 @@ pub enum Task {
     Node(usize),
     Pointwise(Chain),
     /// A reduction with its prologue; the chain has one output, which only this item reads.
-    Prologue { node: usize, chain: Chain },
+    Prologue {
+        node: usize,
+        chain: Chain,
+    },
     /// A product with its epilogue; the chain's input 0 is the product.
-    Epilogue { node: usize, chain: Chain },
+    Epilogue {
+        node: usize,
+        chain: Chain,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -232,8 +253,8 @@ impl Planner<'_> {
         if out_of_order {
             return false;
         }
-        let leaves_and_returns =
-            (0..self.groups.len()).any(|g| g != home && after.contains(g) && self.groups[g].after.contains(home));
+        let leaves_and_returns = (0..self.groups.len())
+            .any(|g| g != home && after.contains(g) && self.groups[g].after.contains(home));
         if leaves_and_returns {
             return false;
         }
@@ -268,7 +289,9 @@ impl Planner<'_> {
     fn chain(&self, members: &[usize], product: Option<usize>) -> Chain {
         let mut builder = Builder::new(self);
         if let Some(node) = product {
-            let Kind::Product { dtype } = self.items[node].kind else { unreachable!("products have an epilogue") };
+            let Kind::Product { dtype } = self.items[node].kind else {
+                unreachable!("products have an epilogue")
+            };
             builder.program.inputs.push(dtype);
             builder.regs.insert(node, Reg::Input(0));
         }
@@ -416,7 +439,8 @@ impl Planner<'_> {
                 }
             }
         }
-        let rank = |g: usize| std::cmp::Reverse((*self.groups[g].members.last().expect("groups are not empty"), g));
+        let rank =
+            |g: usize| std::cmp::Reverse((*self.groups[g].members.last().expect("groups are not empty"), g));
         let mut missing: Vec<usize> = needs.iter().map(|n| n.len()).collect();
         let mut heap: std::collections::BinaryHeap<_> =
             (0..count).filter(|&g| missing[g] == 0 && !absorbed[g]).map(rank).collect();

@@ -244,7 +244,10 @@ pub fn record<R: Rule + 'static>(
         id: NEXT.fetch_add(1, Ordering::Relaxed),
         name,
         edges: inputs.iter().map(|t| t.edge().clone()).collect(),
-        outputs: outputs.iter().map(|t| (Spec { shape: t.shape().clone(), dtype: t.dtype() }, t.device())).collect(),
+        outputs: outputs
+            .iter()
+            .map(|t| (Spec { shape: t.shape().clone(), dtype: t.dtype() }, t.device()))
+            .collect(),
         rule: Mutex::new(Some(Arc::new(rule()))),
         hooks: outputs.iter().map(|_| Hooks::default()).collect(),
         line: if anomaly_enabled() { user_line() } else { None },
@@ -252,7 +255,11 @@ pub fn record<R: Rule + 'static>(
     outputs
         .iter()
         .enumerate()
-        .map(|(i, out)| if out.dtype().is_float() { out.with_edge(Edge::Fn(call.clone(), i)) } else { out.clone() })
+        .map(
+            |(i, out)| {
+                if out.dtype().is_float() { out.with_edge(Edge::Fn(call.clone(), i)) } else { out.clone() }
+            },
+        )
         .collect()
 }
 

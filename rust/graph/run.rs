@@ -232,9 +232,11 @@ fn alone_task(node: &Node, work: &Work) -> Arc<Task> {
         return NODE.clone();
     }
     let place = |i: usize| {
-        let same = |j: &usize| work.operands[*j].layout == work.operands[i].layout
-            && work.operands[*j].value.output == work.operands[i].value.output
-            && Arc::ptr_eq(&work.operands[*j].value.node, &work.operands[i].value.node);
+        let same = |j: &usize| {
+            work.operands[*j].layout == work.operands[i].layout
+                && work.operands[*j].value.output == work.operands[i].value.output
+                && Arc::ptr_eq(&work.operands[*j].value.node, &work.operands[i].value.node)
+        };
         (0..i).find(same).unwrap_or(i) as u32
     };
     let sources = (0..work.operands.len()).map(|i| Source::Outside { place: place(i) }).collect();
@@ -242,7 +244,8 @@ fn alone_task(node: &Node, work: &Work) -> Arc<Task> {
     TASKS.with_borrow_mut(|tasks| match tasks.get(&item) {
         Some(task) => task.clone(),
         None => {
-            let task = plan(std::slice::from_ref(&item), true).tasks.pop().expect("a visible node has a task");
+            let task =
+                plan(std::slice::from_ref(&item), true).tasks.pop().expect("a visible node has a task");
             tasks.entry(item).or_insert(Arc::new(task)).clone()
         }
     })

@@ -43,10 +43,7 @@ impl Tensor {
     /// A tensor on the CPU that sees `memory` through `layout`, in a buffer of `len` elements.
     pub fn from_memory(memory: cpu::Memory, len: usize, layout: Layout, dtype: DType) -> Tensor {
         let spec = Spec { shape: Shape::new(&[len]), dtype };
-        Tensor::new(
-            Value { node: Node::ready(Device::Cpu, spec, Buffer::Cpu(memory)), output: 0 },
-            layout,
-        )
+        Tensor::new(Value { node: Node::ready(Device::Cpu, spec, Buffer::Cpu(memory)), output: 0 }, layout)
     }
 
     /// Appends a node for `kernel` and gives its outputs; nothing runs yet.

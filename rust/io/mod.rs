@@ -73,7 +73,8 @@ fn write_then_rename(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Re
     let temporary: PathBuf = path.with_file_name(temporary_name);
     let result = write(&temporary).and_then(|()| {
         let file = std::fs::OpenOptions::new().append(true).open(&temporary);
-        file.and_then(|mut f| f.flush().and_then(|()| f.sync_all())).map_err(|e| io(path, "cannot write", e))?;
+        file.and_then(|mut f| f.flush().and_then(|()| f.sync_all()))
+            .map_err(|e| io(path, "cannot write", e))?;
         std::fs::rename(&temporary, path).map_err(|e| io(path, "cannot write", e))
     });
     if result.is_err() {
@@ -91,11 +92,21 @@ pub fn load(path: &Path) -> Result<(Vec<(String, Tensor)>, HashMap<String, Strin
     let mut out = vec![];
     for (name, view) in file.tensors() {
         let Some(&(dtype, _)) = DTYPES.iter().find(|(_, d)| *d == view.dtype()) else {
-            bail!(DType, "load: {name:?} in {} has dtype {:?}, which oxon lacks", path.display(), view.dtype());
+            bail!(
+                DType,
+                "load: {name:?} in {} has dtype {:?}, which oxon lacks",
+                path.display(),
+                view.dtype()
+            );
         };
         let shape = Shape::checked("load", view.shape())?;
         if view.data().len() != shape.count() * dtype.size() {
-            bail!(Io, "no valid safetensors file: {}: {name:?} has {} bytes for {shape}", path.display(), view.data().len());
+            bail!(
+                Io,
+                "no valid safetensors file: {}: {name:?} has {} bytes for {shape}",
+                path.display(),
+                view.data().len()
+            );
         }
         if dtype == DType::Bool && view.data().iter().any(|&b| b > 1) {
             bail!(Io, "no valid safetensors file: {}: a bool of {name:?} is neither 0 nor 1", path.display());

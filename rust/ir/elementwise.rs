@@ -416,14 +416,21 @@ impl Elementwise {
     pub fn argument(self, dtype: DType) -> Result<DType> {
         match self.class() {
             Class::Number if dtype == DType::Bool => {
-                bail!(DType, "{}: bool is not a number; cast it (`x.long()`) or use the logical operations", self.name())
+                bail!(
+                    DType,
+                    "{}: bool is not a number; cast it (`x.long()`) or use the logical operations",
+                    self.name()
+                )
             }
             Class::Float | Class::Test if !dtype.is_float() => Ok(DType::F32),
             Class::Float if self == Elementwise::nextafter && dtype.size() == 2 => {
                 // Halves compute in float32, whose next number rounds back to where it came from.
                 bail!(DType, "nextafter: takes float32 or float64, not {dtype}")
             }
-            Class::Bits if dtype == DType::Bool && matches!(self, Elementwise::bitwise_left_shift | Elementwise::bitwise_right_shift) => {
+            Class::Bits
+                if dtype == DType::Bool
+                    && matches!(self, Elementwise::bitwise_left_shift | Elementwise::bitwise_right_shift) =>
+            {
                 bail!(DType, "{}: takes integers, not bool", self.name())
             }
             Class::Bits if dtype.is_float() => {

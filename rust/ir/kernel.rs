@@ -98,7 +98,11 @@ pub enum Distribution {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kernel {
     /// One elementwise operation on arguments of `dtype`; what users record and the planner fuses.
-    Apply { op: Elementwise, dtype: DType, args: SmallVec<[Arg; 3]> },
+    Apply {
+        op: Elementwise,
+        dtype: DType,
+        args: SmallVec<[Arg; 3]>,
+    },
     /// Conversion to the dtype of the output, by the rule of [`super::Step::Cast`].
     Cast,
     /// The elements of a view in row-major order.
@@ -109,42 +113,84 @@ pub enum Kernel {
     /// One value everywhere.
     Fill(Scalar),
     /// `start + i·step`, computed in float64 or wrapping int64, then converted.
-    Arange { start: Scalar, step: Scalar },
-    Random { distribution: Distribution, key: u64, offset: u64 },
+    Arange {
+        start: Scalar,
+        step: Scalar,
+    },
+    Random {
+        distribution: Distribution,
+        key: u64,
+        offset: u64,
+    },
 
     /// Reduces `axes` of the map's values to size 1.
-    Reduce { op: Reduce, axes: Axes, map: Fused },
+    Reduce {
+        op: Reduce,
+        axes: Axes,
+        map: Fused,
+    },
     /// Mean and biased variance over `axes`, to size 1: two outputs, of the map's float dtype.
-    Moments { axes: Axes, map: Fused },
+    Moments {
+        axes: Axes,
+        map: Fused,
+    },
     /// The int64 index of the first largest (or smallest) element along `axis`, or of the first NaN;
     /// `axis` becomes size 1.
-    ArgReduce { largest: bool, axis: usize },
+    ArgReduce {
+        largest: bool,
+        axis: usize,
+    },
     /// Running combination along `axis`.
-    Scan { op: Scan, axis: usize },
+    Scan {
+        op: Scan,
+        axis: usize,
+    },
     /// Softmax, or its logarithm, along the last axis of the map's values.
-    Softmax { log: bool, map: Fused },
+    Softmax {
+        log: bool,
+        map: Fused,
+    },
     /// Values in order along the last axis, and the int64 indices that give it. Stable; NaN last when
     /// ascending and first when descending.
-    Sort { descending: bool },
+    Sort {
+        descending: bool,
+    },
     /// For each value of input 1 (…, M), where it would go in the sorted rows of input 0 (…, N):
     /// int64, left of equal elements or right of them.
-    SearchSorted { right: bool },
+    SearchSorted {
+        right: bool,
+    },
 
     /// Inputs (…, M, K) and (…, K, N) with equal leading sizes, to (…, M, N). Input 0 of the epilogue's
     /// program is the product; its other inputs follow the two matrices and have the output's shape.
-    Matmul { epilogue: Option<Fused> },
+    Matmul {
+        epilogue: Option<Fused>,
+    },
     /// (N, C, H, W) and (K, C/groups, R, S), to (N, K, H', W'); the epilogue as for `Matmul`.
-    Conv { conv: Conv2d, epilogue: Option<Fused> },
+    Conv {
+        conv: Conv2d,
+        epilogue: Option<Fused>,
+    },
     /// The gradient of the input from dy and w.
-    ConvInput { conv: Conv2d },
+    ConvInput {
+        conv: Conv2d,
+    },
     /// The gradient of the weight from x and dy.
-    ConvWeight { conv: Conv2d },
+    ConvWeight {
+        conv: Conv2d,
+    },
     /// (N, C, H, W) to values and int64 places within the plane H·W.
-    MaxPool { pool: Pool2d },
+    MaxPool {
+        pool: Pool2d,
+    },
     /// dy and places, to the gradient of an input of the output's size.
     MaxPoolInput,
-    AvgPool { pool: Pool2d },
-    AvgPoolInput { pool: Pool2d },
+    AvgPool {
+        pool: Pool2d,
+    },
+    AvgPoolInput {
+        pool: Pool2d,
+    },
     /// Bins `[⌊i·H/H'⌋, ⌈(i+1)·H/H'⌉)`.
     AdaptiveAvgPool,
     AdaptiveAvgPoolInput,
@@ -153,17 +199,31 @@ pub enum Kernel {
 
     /// `x[…, index, …]` along `axis`: the axis is replaced by all axes of the index (input 1, int64,
     /// non-negative or −size…−1).
-    Take { axis: usize },
+    Take {
+        axis: usize,
+    },
     /// The gradient of `Take`: (dy, index) added into zeros of the output's shape.
-    TakeInput { axis: usize },
+    TakeInput {
+        axis: usize,
+    },
     /// `out[i][j] = x[index[i][j]][j]` along `axis`; index and output have one shape.
-    Gather { axis: usize },
+    Gather {
+        axis: usize,
+    },
     /// Input 0 with `out[index[i][j]][j]` set or added from input 2, along `axis`; index is input 1.
-    Scatter { axis: usize, mode: Scatter },
+    Scatter {
+        axis: usize,
+        mode: Scatter,
+    },
     /// Input 0 with input 1 written into `window` of it.
-    Assign { window: Layout, mode: Scatter },
+    Assign {
+        window: Layout,
+        mode: Scatter,
+    },
     /// Inputs joined along `axis`.
-    Concat { axis: usize },
+    Concat {
+        axis: usize,
+    },
 }
 
 impl Kernel {

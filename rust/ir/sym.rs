@@ -35,7 +35,11 @@ impl Expr {
         match self.roots[..] {
             [root] => match self.terms[root] {
                 Term::Apply(found, args) => {
-                    found == op && args[..op.arity()].iter().enumerate().all(|(i, &a)| self.terms[a] == Term::Input(i))
+                    found == op
+                        && args[..op.arity()]
+                            .iter()
+                            .enumerate()
+                            .all(|(i, &a)| self.terms[a] == Term::Input(i))
                 }
                 _ => false,
             },

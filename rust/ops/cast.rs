@@ -14,7 +14,8 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     if from == dtype {
         return Ok(x.clone());
     }
-    let out = source(x.device(), Kernel::Cast, Operands::from_elem(x.operand(), 1), x.shape().clone(), dtype)?;
+    let out =
+        source(x.device(), Kernel::Cast, Operands::from_elem(x.operand(), 1), x.shape().clone(), dtype)?;
     if !dtype.is_float() {
         return Ok(out);
     }

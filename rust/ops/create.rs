@@ -2,9 +2,10 @@
 
 use super::{cast, elementwise, source, view};
 use crate::bail;
-use crate::core::{DType, Result, Scalar, Shape};
+use crate::core::{DType, Layout, Result, Scalar, Shape};
 use crate::graph::node::Operands;
 use crate::graph::{Device, Tensor};
+use crate::ir::kernel::Scatter;
 use crate::ir::{Elementwise, Kernel};
 
 /// One value everywhere.
@@ -32,7 +33,13 @@ pub fn ones_like(x: &Tensor) -> Result<Tensor> {
 }
 
 /// `start, start + step, …` up to but without `stop`.
-pub fn arange(start: Scalar, stop: Scalar, step: Scalar, dtype: Option<DType>, device: Device) -> Result<Tensor> {
+pub fn arange(
+    start: Scalar,
+    stop: Scalar,
+    step: Scalar,
+    dtype: Option<DType>,
+    device: Device,
+) -> Result<Tensor> {
     let float = [start, stop, step].iter().any(|s| matches!(s, Scalar::Float(_)));
     let dtype = dtype.unwrap_or(if float { DType::F32 } else { DType::I64 });
     if step.as_f64() == 0.0 || step.as_f64().is_nan() {
@@ -65,8 +72,15 @@ pub fn linspace(
     let shape = Shape::checked("linspace", &[count])?;
     let gaps = if endpoint { count.saturating_sub(1) } else { count };
     let step = if gaps == 0 { 0.0 } else { (stop - start) / gaps as f64 };
-    // Computed in float64 and rounded once, so that the last value is exact.
-    source(device, Kernel::Arange { start: start.into(), step: step.into() }, Operands::new(), shape, dtype)
+    // Computed in float64 and rounded once.
+    let kernel = Kernel::Arange { start: start.into(), step: step.into() };
+    let values = source(device, kernel, Operands::new(), shape, dtype)?;
+    if !endpoint || count < 2 {
+        return Ok(values);
+    }
+    // Steps that are rounded need not arrive at the last value.
+    let last = Layout::contiguous(values.shape().clone()).slice(0, count - 1, 1, 1);
+    view::assign(&values, &full(&Shape::default(), stop.into(), DType::F64, device)?, &last, Scatter::Set)
 }
 
 /// Ones on the k-th diagonal of a matrix.

@@ -184,8 +184,10 @@ impl Gradient {
         let mut saved: SmallVec<[Option<Arg>; 4]> =
             args.iter().enumerate().map(|(i, a)| named[i].then(|| a.clone())).collect();
         saved.push(named[args.len()].then(|| Arg::Tensor(out.clone())));
-        let shapes =
-            args.iter().map(|a| if let Arg::Tensor(t) = a { Some(t.shape().clone()) } else { None }).collect();
+        let shapes = args
+            .iter()
+            .map(|a| if let Arg::Tensor(t) = a { Some(t.shape().clone()) } else { None })
+            .collect();
         Gradient { op, saved, shapes }
     }
 }
@@ -221,7 +223,8 @@ impl crate::graph::Rule for Gradient {
 
 /// The row's gradient, made once.
 fn gradient_of(op: Elementwise) -> &'static Expr {
-    static ALL: [OnceLock<Expr>; Elementwise::ALL.len()] = [const { OnceLock::new() }; Elementwise::ALL.len()];
+    static ALL: [OnceLock<Expr>; Elementwise::ALL.len()] =
+        [const { OnceLock::new() }; Elementwise::ALL.len()];
     ALL[op as usize].get_or_init(|| op.gradient())
 }
 
@@ -240,7 +243,9 @@ fn evaluate(expr: &Expr, term: usize, inputs: &[Option<Arg>], memo: &mut [Option
         return Ok(known.clone());
     }
     let value = match expr.terms()[term] {
-        Term::Input(i) => inputs[i].clone().ok_or_else(|| Error::Grad("a gradient names what was not saved".into()))?,
+        Term::Input(i) => {
+            inputs[i].clone().ok_or_else(|| Error::Grad("a gradient names what was not saved".into()))?
+        }
         Term::Constant(x) => Arg::Scalar(Scalar::Float(x)),
         Term::Apply(op, args) => {
             let mut values = Args::new();
@@ -269,8 +274,11 @@ fn evaluate(expr: &Expr, term: usize, inputs: &[Option<Arg>], memo: &mut [Option
 
 /// The same elements in a fresh row-major buffer.
 pub fn copy(x: &Tensor) -> Result<Tensor> {
-    let out = source(x.device(), Kernel::Copy, Operands::from_elem(x.operand(), 1), x.shape().clone(), x.dtype())?;
-    Ok(record_one("copy", &[x], out, || |_: &Context<'_>, grads: &[Option<Tensor>]| Ok(Grads::from_elem(grads[0].clone(), 1))))
+    let out =
+        source(x.device(), Kernel::Copy, Operands::from_elem(x.operand(), 1), x.shape().clone(), x.dtype())?;
+    Ok(record_one("copy", &[x], out, || {
+        |_: &Context<'_>, grads: &[Option<Tensor>]| Ok(Grads::from_elem(grads[0].clone(), 1))
+    }))
 }
 
 /// The tensor itself if it is row-major without gaps, otherwise a copy that is.

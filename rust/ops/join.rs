@@ -16,7 +16,8 @@ pub fn cat(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
     let dtype = elementwise::common_dtype(&args)?;
     let mut shape = first.shape().clone();
     for t in rest {
-        let fits = t.rank() == shape.rank() && (0..shape.rank()).all(|a| a == axis || t.shape()[a] == shape[a]);
+        let fits =
+            t.rank() == shape.rank() && (0..shape.rank()).all(|a| a == axis || t.shape()[a] == shape[a]);
         if !fits {
             bail!(Shape, "cat: {} and {} differ in more than axis {axis}", first.shape(), t.shape());
         }

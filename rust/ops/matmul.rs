@@ -53,7 +53,8 @@ fn matrices(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let Some(batch) = lead(sa).broadcast(&lead(sb)) else {
         bail!(Shape, "matmul: {sa} @ {sb}: leading sizes do not broadcast");
     };
-    let full = |rows: usize, columns: usize| -> Shape { batch.iter().copied().chain([rows, columns]).collect() };
+    let full =
+        |rows: usize, columns: usize| -> Shape { batch.iter().copied().chain([rows, columns]).collect() };
     let shape = Shape::checked("matmul", &full(m, n))?;
     let operands = Operands::from_iter([
         view::expand(&a.detach(), &full(m, k))?.operand(),
@@ -97,10 +98,14 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let y = matmul(&rows, &transposed(weight)?)?;
     match bias {
         Some(bias) if bias.shape()[..] != weight.shape()[..1] => {
-            bail!(Shape, "linear: bias {} for weight {}: expected one value an output", bias.shape(), weight.shape())
+            bail!(
+                Shape,
+                "linear: bias {} for weight {}: expected one value an output",
+                bias.shape(),
+                weight.shape()
+            )
         }
         Some(bias) => elementwise::binary(E::add, &y, bias),
         None => Ok(y),
     }
 }
-

@@ -29,7 +29,12 @@ fn finish(x: Tensor, axes: &[usize], keepdim: bool) -> Result<Tensor> {
 fn raw(op: Reduce, x: &Tensor, axes: &[usize]) -> Result<Tensor> {
     let kernel = Kernel::Reduce { op, axes: Axes::new(axes), map: Fused::identity(x.dtype()) };
     if matches!(op, Reduce::Max | Reduce::Min) && axes.iter().any(|&a| x.shape()[a] == 0) {
-        bail!(Value, "{}: an axis of {} to reduce has size 0, and nothing has no extreme", kernel.name(), x.shape());
+        bail!(
+            Value,
+            "{}: an axis of {} to reduce has size 0, and nothing has no extreme",
+            kernel.name(),
+            x.shape()
+        );
     }
     node(kernel, &[x], kept(x.shape(), axes), x.dtype())
 }
@@ -105,9 +110,13 @@ fn products_of_others(x: &Tensor, axes: &[usize]) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let one = create::ones(&lead.iter().copied().chain([1]).collect(), x.dtype(), x.device())?;
-    let before = super::join::cat(&[&one, &scan(Scan::Prod, &view::slice(&rows, last, 0, n - 1, 1)?, last)?], last)?;
+    let before =
+        super::join::cat(&[&one, &scan(Scan::Prod, &view::slice(&rows, last, 0, n - 1, 1)?, last)?], last)?;
     let reversed = view::slice(&rows, last, n - 1, n, -1)?;
-    let after = super::join::cat(&[&one, &scan(Scan::Prod, &view::slice(&reversed, last, 0, n - 1, 1)?, last)?], last)?;
+    let after = super::join::cat(
+        &[&one, &scan(Scan::Prod, &view::slice(&reversed, last, 0, n - 1, 1)?, last)?],
+        last,
+    )?;
     let after = view::slice(&after, last, n - 1, n, -1)?;
     let others = view::reshape(&elementwise::binary(E::mul, &before, &after)?, &moved_shape)?;
     let mut inverse: SmallVec<[usize; 6]> = SmallVec::from_elem(0, order.len());

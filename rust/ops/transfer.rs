@@ -12,7 +12,11 @@ pub fn to_device(x: &Tensor, device: Device) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let whole = elementwise::contiguous(&x.detach())?;
-    let whole = if whole.layout().is_whole(whole.value().spec().shape.count()) { whole } else { elementwise::copy(&whole)? };
+    let whole = if whole.layout().is_whole(whole.value().spec().shape.count()) {
+        whole
+    } else {
+        elementwise::copy(&whole)?
+    };
     let buffer = whole.realise()?.transfer(device)?;
     let out = Tensor::from_buffer(device, x.shape().clone(), x.dtype(), buffer);
     Ok(record_one("to", &[x], out, || {

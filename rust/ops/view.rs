@@ -68,7 +68,8 @@ pub fn infer_shape(op: &str, sizes: &[i64], count: usize) -> Result<Shape> {
 /// Axes in a new order.
 pub fn permute(x: &Tensor, axes: &[usize]) -> Result<Tensor> {
     let mut seen = [false; crate::core::layout::MAX_RANK];
-    if axes.len() != x.rank() || axes.iter().any(|&a| a >= x.rank() || std::mem::replace(&mut seen[a], true)) {
+    if axes.len() != x.rank() || axes.iter().any(|&a| a >= x.rank() || std::mem::replace(&mut seen[a], true))
+    {
         bail!(Value, "permute: {axes:?} is not an order of the {} axes of {}", x.rank(), x.shape());
     }
     if axes.iter().enumerate().all(|(i, &a)| i == a) {
@@ -161,8 +162,9 @@ pub fn assign(base: &Tensor, part: &Tensor, window: &Layout, mode: Scatter) -> R
             let part = context.needs(1).then(|| {
                 let g = elementwise::contiguous(g)?;
                 let relative = window.clone();
-                Ok(self::window("slice", &g, move |l| {
-                    Layout { offset: l.offset + relative.offset, ..relative.clone() }
+                Ok(self::window("slice", &g, move |l| Layout {
+                    offset: l.offset + relative.offset,
+                    ..relative.clone()
                 }))
             });
             Ok(Grads::from_iter([rest, part.transpose()?]))

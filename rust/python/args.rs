@@ -74,7 +74,9 @@ pub fn tensor(op: &str, value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     }
     match arg(value)? {
         Some(Arg::Tensor(t)) => Ok(t),
-        Some(Arg::Scalar(s)) => Ok(crate::ops::create::full(&Shape::default(), s, s.default_dtype(), Device::Cpu)?),
+        Some(Arg::Scalar(s)) => {
+            Ok(crate::ops::create::full(&Shape::default(), s, s.default_dtype(), Device::Cpu)?)
+        }
         None => {
             let kind = value.get_type().name()?;
             Err(PyTypeError::new_err(format!("{op}: expected a tensor, got {kind}")))
@@ -87,9 +89,9 @@ pub fn index(op: &str, value: &Bound<'_, PyAny>) -> PyResult<i64> {
     if value.cast::<PyFloat>().is_ok() || value.cast::<PyString>().is_ok() {
         return Err(PyTypeError::new_err(format!("{op}: expected an integer, got {}", value.repr()?)));
     }
-    let number = value.call_method0("__index__").map_err(|_| {
-        PyTypeError::new_err(format!("{op}: expected an integer, got {}", type_name(value)))
-    })?;
+    let number = value
+        .call_method0("__index__")
+        .map_err(|_| PyTypeError::new_err(format!("{op}: expected an integer, got {}", type_name(value))))?;
     number
         .extract::<i64>()
         .map_err(|_| PyOverflowError::new_err(format!("{op}: the integer {number} does not fit 64 bits")))
@@ -148,7 +150,11 @@ pub fn one_axis(op: &str, value: i64, rank: usize) -> PyResult<usize> {
 }
 
 /// Axes given as `None` (all), an integer or a sequence.
-pub fn axes_or_all(op: &str, value: Option<&Bound<'_, PyAny>>, rank: usize) -> PyResult<SmallVec<[usize; 6]>> {
+pub fn axes_or_all(
+    op: &str,
+    value: Option<&Bound<'_, PyAny>>,
+    rank: usize,
+) -> PyResult<SmallVec<[usize; 6]>> {
     match value {
         None => Ok((0..rank).collect()),
         Some(value) => {
@@ -169,7 +175,10 @@ pub fn device(value: Option<&Bound<'_, PyAny>>) -> PyResult<Device> {
         None => Ok(super::runtime::default_device()),
         Some(value) => match value.extract::<String>() {
             Ok(name) => Ok(Device::parse(&name)?),
-            Err(_) => Err(PyTypeError::new_err(format!("a device is a name such as \"cpu\", not {}", type_name(value)))),
+            Err(_) => Err(PyTypeError::new_err(format!(
+                "a device is a name such as \"cpu\", not {}",
+                type_name(value)
+            ))),
         },
     }
 }

@@ -60,7 +60,9 @@ fn sequence(value: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Tensor> 
     collect(value, 0, &mut found)?;
     let dtype = dtype.unwrap_or_else(|| {
         let kinds = found.numbers.iter().map(|s| s.default_dtype());
-        kinds.reduce(|a, b| if a == DType::U64 && b == DType::I64 { a } else { a.promote(b) }).unwrap_or(DType::F32)
+        kinds
+            .reduce(|a, b| if a == DType::U64 && b == DType::I64 { a } else { a.promote(b) })
+            .unwrap_or(DType::F32)
     });
     let shape = Shape::checked("tensor", &found.shape)?;
     if found.numbers.len() != shape.count() {
@@ -94,7 +96,9 @@ fn collect(value: &Bound<'_, PyAny>, depth: usize, found: &mut Nested) -> PyResu
             return Err(ragged(&found.shape));
         }
         if numbers.len() != 1 {
-            return Err(PyTypeError::new_err("tensor: a sequence of tensors with axes; use `stack` or `cat`"));
+            return Err(PyTypeError::new_err(
+                "tensor: a sequence of tensors with axes; use `stack` or `cat`",
+            ));
         }
         found.numbers.extend(numbers);
         return Ok(());
@@ -103,7 +107,10 @@ fn collect(value: &Bound<'_, PyAny>, depth: usize, found: &mut Nested) -> PyResu
         return Err(PyTypeError::new_err(format!("tensor: {} holds no numbers", value.get_type().name()?)));
     }
     let Ok(items) = value.try_iter() else {
-        return Err(PyTypeError::new_err(format!("tensor: {} is no number and no sequence", value.get_type().name()?)));
+        return Err(PyTypeError::new_err(format!(
+            "tensor: {} is no number and no sequence",
+            value.get_type().name()?
+        )));
     };
     let first_here = depth == found.shape.len() && found.numbers.is_empty();
     if first_here {
@@ -230,9 +237,16 @@ pub fn scalars(py: Python<'_>, t: &Tensor) -> PyResult<Vec<Scalar>> {
 }
 
 /// Nested lists of Python numbers, or one number for a 0-d tensor.
-fn nested<'py>(py: Python<'py>, shape: &[usize], numbers: &mut std::vec::IntoIter<Scalar>) -> PyResult<Bound<'py, PyAny>> {
+fn nested<'py>(
+    py: Python<'py>,
+    shape: &[usize],
+    numbers: &mut std::vec::IntoIter<Scalar>,
+) -> PyResult<Bound<'py, PyAny>> {
     match shape {
-        [] => number(py, numbers.next().ok_or_else(|| PyErr::from(Error::Shape("tolist: out of elements".into())))?),
+        [] => number(
+            py,
+            numbers.next().ok_or_else(|| PyErr::from(Error::Shape("tolist: out of elements".into())))?,
+        ),
         [n, rest @ ..] => {
             let items: Vec<_> = (0..*n).map(|_| nested(py, rest, numbers)).collect::<PyResult<_>>()?;
             Ok(PyList::new(py, items)?.into_any())
@@ -257,7 +271,8 @@ pub fn reduce<'py>(slf: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyAny>> {
     let rebuild = py.import("oxon._core")?.getattr("_rebuild")?;
     let class = slf.get_type();
     let shape = PyTuple::new(py, t.shape().iter())?;
-    let state = (class, t.dtype().name(), shape, PyBytes::new(py, bytes(&data)?), slf.get().get().requires_grad());
+    let state =
+        (class, t.dtype().name(), shape, PyBytes::new(py, bytes(&data)?), slf.get().get().requires_grad());
     Ok((rebuild, state).into_pyobject(py)?.into_any())
 }
 
@@ -271,7 +286,9 @@ fn _rebuild<'py>(
     requires_grad: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
-    let Some(dtype) = DType::parse(dtype) else { return Err(PyValueError::new_err("unpickle: unknown dtype")) };
+    let Some(dtype) = DType::parse(dtype) else {
+        return Err(PyValueError::new_err("unpickle: unknown dtype"));
+    };
     let shape = args::shape("unpickle", &args::integers("unpickle", shape)?)?;
     let data = data.as_bytes();
     if data.len() != shape.count() * dtype.size() {

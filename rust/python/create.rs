@@ -124,7 +124,8 @@ fn linspace(
     device: Any<'_, '_>,
     requires_grad: bool,
 ) -> Out {
-    let num = usize::try_from(num).map_err(|_| PyValueError::new_err("linspace: num must not be negative"))?;
+    let num =
+        usize::try_from(num).map_err(|_| PyValueError::new_err("linspace: num must not be negative"))?;
     let dtype = args::dtype_or(dtype, DType::F32)?;
     finish(create::linspace(start, stop, num, endpoint, dtype, args::device(device)?), requires_grad)
 }

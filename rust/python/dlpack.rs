@@ -69,7 +69,11 @@ fn code_of(dtype: DType) -> (u8, u8) {
 
 fn dtype_of(code: u8, bits: u8, lanes: u16) -> PyResult<DType> {
     let found = DType::ALL.iter().copied().find(|&d| code_of(d) == (code, bits) && lanes == 1);
-    found.ok_or_else(|| PyBufferError::new_err(format!("from_dlpack: type code {code} of {bits} bits × {lanes} lanes has no dtype of ours")))
+    found.ok_or_else(|| {
+        PyBufferError::new_err(format!(
+            "from_dlpack: type code {code} of {bits} bits × {lanes} lanes has no dtype of ours"
+        ))
+    })
 }
 
 /// What an exported capsule owns.
@@ -133,7 +137,12 @@ unsafe extern "C" fn drop_capsule(capsule: *mut ffi::PyObject) {
 
 /// A capsule for a CPU tensor. The versioned kind is read-only and shares memory; the plain kind cannot
 /// say read-only, so it holds a copy.
-fn export<'py>(py: Python<'py>, tensor: &Tensor, versioned: bool, copy: Option<bool>) -> PyResult<Bound<'py, PyAny>> {
+fn export<'py>(
+    py: Python<'py>,
+    tensor: &Tensor,
+    versioned: bool,
+    copy: Option<bool>,
+) -> PyResult<Bound<'py, PyAny>> {
     let negative = tensor.layout().strides.iter().zip(&tensor.shape()[..]).any(|(&s, &n)| s < 0 && n > 1);
     let copies = copy == Some(true) || !versioned || negative;
     if copies && copy == Some(false) {
@@ -163,7 +172,11 @@ fn export<'py>(py: Python<'py>, tensor: &Tensor, versioned: bool, copy: Option<b
                 flags,
                 tensor: dl,
             };
-            ffi::PyCapsule_New(Box::into_raw(Box::new(managed)).cast(), VERSIONED.as_ptr(), Some(drop_capsule))
+            ffi::PyCapsule_New(
+                Box::into_raw(Box::new(managed)).cast(),
+                VERSIONED.as_ptr(),
+                Some(drop_capsule),
+            )
         } else {
             let managed = Managed { tensor: dl, context, deleter: Some(delete_plain) };
             ffi::PyCapsule_New(Box::into_raw(Box::new(managed)).cast(), PLAIN.as_ptr(), Some(drop_capsule))
@@ -228,7 +241,11 @@ pub fn import(value: &Bound<'_, PyAny>, copy: Copy) -> PyResult<Tensor> {
         if ffi::PyCapsule_IsValid(raw, VERSIONED.as_ptr()) == 1 {
             let m = ffi::PyCapsule_GetPointer(raw, VERSIONED.as_ptr()).cast::<ManagedVersioned>();
             if (*m).major > 1 {
-                return Err(PyBufferError::new_err(format!("from_dlpack: version {}.{} is not known", (*m).major, (*m).minor)));
+                return Err(PyBufferError::new_err(format!(
+                    "from_dlpack: version {}.{} is not known",
+                    (*m).major,
+                    (*m).minor
+                )));
             }
             ffi::PyCapsule_SetName(raw, VERSIONED_USED.as_ptr());
             (Taken::Versioned(m), &(*m).tensor, (*m).flags & READ_ONLY != 0)
@@ -243,12 +260,19 @@ pub fn import(value: &Bound<'_, PyAny>, copy: Copy) -> PyResult<Tensor> {
     let dtype = dtype_of(dl.code, dl.bits, dl.lanes)?;
     let rank = usize::try_from(dl.ndim).unwrap_or(usize::MAX);
     if rank > crate::core::layout::MAX_RANK || dl.device_type != CPU {
-        return Err(PyBufferError::new_err(format!("from_dlpack: {rank} axes on device kind {}", dl.device_type)));
+        return Err(PyBufferError::new_err(format!(
+            "from_dlpack: {rank} axes on device kind {}",
+            dl.device_type
+        )));
     }
     // SAFETY: DLPack says that shape, and strides unless null, have `ndim` entries.
     let (sizes, strides) = unsafe {
         let sizes = if rank == 0 { &[][..] } else { std::slice::from_raw_parts(dl.shape, rank) };
-        let strides = if dl.strides.is_null() || rank == 0 { None } else { Some(std::slice::from_raw_parts(dl.strides, rank)) };
+        let strides = if dl.strides.is_null() || rank == 0 {
+            None
+        } else {
+            Some(std::slice::from_raw_parts(dl.strides, rank))
+        };
         (sizes, strides)
     };
     let shape = super::args::shape("from_dlpack", sizes)?;
@@ -318,7 +342,10 @@ impl PyTensor {
 #[pyo3(signature = (x, /, *, device=None, copy=None))]
 fn from_dlpack(x: &Bound<'_, PyAny>, device: Option<&Bound<'_, PyAny>>, copy: Option<bool>) -> Out {
     if !x.hasattr("__dlpack__")? {
-        return Err(PyTypeError::new_err(format!("from_dlpack: {} does not speak DLPack", x.get_type().name()?)));
+        return Err(PyTypeError::new_err(format!(
+            "from_dlpack: {} does not speak DLPack",
+            x.get_type().name()?
+        )));
     }
     let tensor = import(x, copy_mode(copy))?;
     let device = if device.is_some() { super::args::device(device)? } else { Device::Cpu };

@@ -107,8 +107,12 @@ impl finfo {
     fn __new__(py: Python<'_>, dtype: &Bound<'_, PyAny>) -> PyResult<finfo> {
         let dtype = of_tensor_or_dtype(dtype)?;
         let (eps, max, normal) = match dtype {
-            DType::F16 => (half::f16::EPSILON.to_f64(), half::f16::MAX.to_f64(), half::f16::MIN_POSITIVE.to_f64()),
-            DType::BF16 => (half::bf16::EPSILON.to_f64(), half::bf16::MAX.to_f64(), half::bf16::MIN_POSITIVE.to_f64()),
+            DType::F16 => {
+                (half::f16::EPSILON.to_f64(), half::f16::MAX.to_f64(), half::f16::MIN_POSITIVE.to_f64())
+            }
+            DType::BF16 => {
+                (half::bf16::EPSILON.to_f64(), half::bf16::MAX.to_f64(), half::bf16::MIN_POSITIVE.to_f64())
+            }
             DType::F32 => (f32::EPSILON as f64, f32::MAX as f64, f32::MIN_POSITIVE as f64),
             DType::F64 => (f64::EPSILON, f64::MAX, f64::MIN_POSITIVE),
             other => return Err(PyTypeError::new_err(format!("finfo: {other} is no floating-point dtype"))),
@@ -139,7 +143,8 @@ impl iinfo {
         }
         let bits = 8 * dtype.size();
         let signed = dtype.kind() == crate::core::dtype::Kind::Signed;
-        let (min, max) = if signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+        let (min, max) =
+            if signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
         Ok(iinfo { bits, max, min, dtype: object(py, dtype) })
     }
 }
@@ -161,9 +166,13 @@ pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     for &dtype in DType::ALL {
         m.add(dtype.name(), object(py, dtype))?;
     }
-    for (alias, dtype) in
-        [("half", DType::F16), ("float", DType::F32), ("double", DType::F64), ("int", DType::I32), ("long", DType::I64)]
-    {
+    for (alias, dtype) in [
+        ("half", DType::F16),
+        ("float", DType::F32),
+        ("double", DType::F64),
+        ("int", DType::I32),
+        ("long", DType::I64),
+    ] {
         m.add(alias, object(py, dtype))?;
     }
     let names: Vec<&str> = DType::ALL.iter().map(|d| d.name()).collect();

@@ -9,7 +9,12 @@ use pyo3::prelude::*;
 
 create_exception!(oxon, ShapeError, PyValueError, "Sizes or ranks that do not fit.");
 create_exception!(oxon, DTypeError, PyTypeError, "A dtype that the operation does not take.");
-create_exception!(oxon, DeviceError, PyRuntimeError, "A device that is absent, or lacks what is asked of it.");
+create_exception!(
+    oxon,
+    DeviceError,
+    PyRuntimeError,
+    "A device that is absent, or lacks what is asked of it."
+);
 create_exception!(oxon, GradError, PyRuntimeError, "Differentiation that cannot be done.");
 
 impl From<Error> for PyErr {

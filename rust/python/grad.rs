@@ -3,8 +3,10 @@
 use super::errors::through;
 use super::tensor::PyTensor;
 use crate::autograd;
+use crate::core::{DType, Shape};
 use crate::graph::record::{self, Context, Edge, Grads, Hook, Rule};
 use crate::graph::{Tensor, run};
+use crate::ops;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -70,8 +72,8 @@ fn grad(
 ) -> PyResult<Vec<Option<PyTensor>>> {
     let (outputs, inputs) = (values(&outputs), values(&inputs));
     let seeds = seeds(grad_outputs, outputs.len())?;
-    let found = py
-        .detach(|| autograd::grad(&outputs, &seeds, &inputs, retain_graph || create_graph, create_graph))?;
+    let found =
+        py.detach(|| autograd::grad(&outputs, &seeds, &inputs, retain_graph || create_graph, create_graph))?;
     Ok(found.into_iter().map(|g| g.map(PyTensor::new)).collect())
 }
 
@@ -86,7 +88,7 @@ fn flush(py: Python<'_>, tensors: Vec<Bound<'_, PyTensor>>) -> PyResult<()> {
 /// those of the inputs.
 struct PythonRule {
     backward: Py<PyAny>,
-    inputs: usize,
+    inputs: Vec<(Shape, DType)>,
 }
 
 impl Rule for PythonRule {
@@ -98,29 +100,37 @@ impl Rule for PythonRule {
                 Ok(tuple) => tuple.iter().collect(),
                 Err(_) => vec![found],
             };
-            if found.len() != self.inputs {
+            if found.len() != self.inputs.len() {
                 return Err(PyTypeError::new_err(format!(
                     "{}: backward gave {} gradients for {} inputs",
                     context.record.name,
                     found.len(),
-                    self.inputs
+                    self.inputs.len()
                 )));
             }
-            found
-                .iter()
-                .map(|g| match g.is_none() {
-                    true => Ok(None),
-                    false => Ok(Some(
-                        g.cast::<PyTensor>()
-                            .map_err(|_| PyTypeError::new_err("backward: a gradient is no tensor"))?
-                            .get()
-                            .get(),
-                    )),
-                })
-                .collect()
+            found.iter().zip(&self.inputs).map(|(gradient, input)| given_gradient(gradient, input)).collect()
         })
         .map_err(through)
     }
+}
+
+/// What a Python function gave as the gradient of an input.
+fn given_gradient(gradient: &Bound<'_, PyAny>, (shape, dtype): &(Shape, DType)) -> PyResult<Option<Tensor>> {
+    if gradient.is_none() {
+        return Ok(None);
+    }
+    let Ok(gradient) = gradient.cast::<PyTensor>() else {
+        let kind = gradient.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("backward: a gradient is a tensor or None, not {kind}")));
+    };
+    let gradient = gradient.get().get();
+    if gradient.shape() != shape {
+        return Err(super::errors::ShapeError::new_err(format!(
+            "backward: a gradient of {} for an input of {shape}",
+            gradient.shape()
+        )));
+    }
+    Ok(Some(ops::cast::cast(&gradient, *dtype)?))
 }
 
 /// Gives `outputs` the history of a call on `inputs` whose gradient is the function `backward`.
@@ -132,10 +142,10 @@ fn _record(
 ) -> Vec<PyTensor> {
     let inputs = values(&inputs);
     let outputs: SmallVec<[Tensor; 1]> = outputs.iter().map(|t| t.get().get().detach().as_own()).collect();
-    let count = inputs.len();
+    let specs = inputs.iter().map(|t| (t.shape().clone(), t.dtype())).collect();
     let recorded = record::record("Function", &inputs.iter().collect::<Vec<_>>(), outputs, || PythonRule {
         backward,
-        inputs: count,
+        inputs: specs,
     });
     recorded.into_iter().map(PyTensor::new).collect()
 }
@@ -211,7 +221,9 @@ impl PyTensor {
             Edge::Leaf(leaf) => leaf.hooks.add(python_hook(hook)),
             Edge::Fn(call, output) => call.hooks[*output].add(python_hook(hook)),
             Edge::None => {
-                return Err(super::errors::GradError::new_err("register_hook: the tensor does not require grad"));
+                return Err(super::errors::GradError::new_err(
+                    "register_hook: the tensor does not require grad",
+                ));
             }
         };
         Ok(HookHandle { edge: tensor.edge().clone(), id })
@@ -225,7 +237,9 @@ impl PyTensor {
                 let id = leaf.after.add(python_hook(hook));
                 Ok(HookHandle { edge: tensor.edge().clone(), id })
             }
-            _ => Err(super::errors::GradError::new_err("register_post_accumulate_grad_hook: only leaves have one")),
+            _ => Err(super::errors::GradError::new_err(
+                "register_post_accumulate_grad_hook: only leaves have one",
+            )),
         }
     }
 }

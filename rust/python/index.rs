@@ -48,7 +48,10 @@ fn parse(x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index> {
         };
     }
     if taken > x.rank() {
-        return Err(PyIndexError::new_err(format!("index: {taken} indices for a tensor of shape {}", x.shape())));
+        return Err(PyIndexError::new_err(format!(
+            "index: {taken} indices for a tensor of shape {}",
+            x.shape()
+        )));
     }
     let mut seen_ellipsis = false;
     for (entry, chosen) in entries {
@@ -83,7 +86,9 @@ fn parse(x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index> {
             let i = args::index("index", &entry).map_err(|_| bad_index(&entry))?;
             let n = x.shape()[axis] as i64;
             if i < -n || i >= n {
-                return Err(PyIndexError::new_err(format!("index: {i} is out of range for axis {axis} of size {n}")));
+                return Err(PyIndexError::new_err(format!(
+                    "index: {i} is out of range for axis {axis} of size {n}"
+                )));
             }
             parts.push(Part::Select(if i < 0 { i + n } else { i } as usize));
             axis += 1;
@@ -125,14 +130,21 @@ fn bad_index(entry: &Bound<'_, PyAny>) -> PyErr {
 fn tensor_entry(entry: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     let t = if let Ok(t) = entry.cast::<super::tensor::PyTensor>() {
         t.get().get()
-    } else if entry.cast::<PyBool>().is_ok() || entry.hasattr("__array_interface__")? || entry.cast::<PyList>().is_ok() || entry.cast::<PyTuple>().is_ok() {
+    } else if entry.cast::<PyBool>().is_ok()
+        || entry.hasattr("__array_interface__")?
+        || entry.cast::<PyList>().is_ok()
+        || entry.cast::<PyTuple>().is_ok()
+    {
         let t = convert::tensor(entry, None, Device::Cpu)?;
         if t.count() == 0 && !t.dtype().is_int() { ops::cast::cast(&t, DType::I64)? } else { t }
     } else {
         return Ok(None);
     };
     if t.dtype().is_float() {
-        return Err(PyIndexError::new_err(format!("index: a tensor of {} cannot index; use integers or bool", t.dtype())));
+        return Err(PyIndexError::new_err(format!(
+            "index: a tensor of {} cannot index; use integers or bool",
+            t.dtype()
+        )));
     }
     if t.rank() == 0 && t.dtype().is_int() && entry.cast::<PyInt>().is_ok() {
         return Ok(None);
@@ -198,7 +210,8 @@ pub fn get(x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         && index.cast::<PyBool>().is_err()
     {
         let n = x.shape()[0] as i64;
-        let i: i64 = i.extract().map_err(|_| PyIndexError::new_err("index: the integer does not fit 64 bits"))?;
+        let i: i64 =
+            i.extract().map_err(|_| PyIndexError::new_err("index: the integer does not fit 64 bits"))?;
         if i < -n || i >= n {
             return Err(PyIndexError::new_err(format!("index: {i} is out of range for axis 0 of size {n}")));
         }
@@ -221,7 +234,12 @@ pub fn set(x: &Tensor, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> Py
     let value = match args::scalar(value)? {
         Some(scalar) => {
             if x.dtype().is_int() && !scalar.fits(x.dtype()) {
-                return Err(Error::Value(format!("index: the number {} does not fit {}", scalar.as_f64(), x.dtype())).into());
+                return Err(Error::Value(format!(
+                    "index: the number {} does not fit {}",
+                    scalar.as_f64(),
+                    x.dtype()
+                ))
+                .into());
             }
             ops::create::full(&Default::default(), scalar, x.dtype(), x.device())?
         }

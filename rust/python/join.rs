@@ -98,7 +98,9 @@ fn pad(x: T<'_, '_>, pad: &Bound<'_, PyAny>, mode: &str, value: Any<'_, '_>) -> 
     let mode = match mode {
         "constant" => {
             let number = value.map_or(Ok(Some(Scalar::Int(0))), args::scalar)?;
-            rearrange::Pad::Constant(number.ok_or_else(|| PyTypeError::new_err("pad: value must be a number"))?)
+            rearrange::Pad::Constant(
+                number.ok_or_else(|| PyTypeError::new_err("pad: value must be a number"))?,
+            )
         }
         "reflect" => rearrange::Pad::Reflect,
         "replicate" => rearrange::Pad::Replicate,
@@ -112,7 +114,8 @@ fn pad(x: T<'_, '_>, pad: &Bound<'_, PyAny>, mode: &str, value: Any<'_, '_>) -> 
 #[pyfunction]
 #[pyo3(signature = (*tensors, indexing="ij"))]
 fn meshgrid(tensors: &Bound<'_, PyTuple>, indexing: &str) -> Many {
-    let tensors: Vec<Tensor> = tensors.iter().map(|t| args::tensor("meshgrid", &t)).collect::<PyResult<_>>()?;
+    let tensors: Vec<Tensor> =
+        tensors.iter().map(|t| args::tensor("meshgrid", &t)).collect::<PyResult<_>>()?;
     let swap = match indexing {
         "ij" => false,
         "xy" => true,
@@ -132,7 +135,12 @@ fn unique_all(x: T<'_, '_>) -> PyResult<(PyTensor, PyTensor, PyTensor, PyTensor)
 /// Where values would go in sorted rows, left or right of equal ones.
 #[pyfunction]
 #[pyo3(signature = (sorted_sequence, values, *, right=false, side=None))]
-fn searchsorted(sorted_sequence: T<'_, '_>, values: &Bound<'_, PyAny>, right: bool, side: Option<&str>) -> Out {
+fn searchsorted(
+    sorted_sequence: T<'_, '_>,
+    values: &Bound<'_, PyAny>,
+    right: bool,
+    side: Option<&str>,
+) -> Out {
     let right = match side {
         None => right,
         Some("left") => false,
@@ -151,7 +159,11 @@ fn tensordot(a: T<'_, '_>, b: T<'_, '_>, dims: Any<'_, '_>) -> Out {
         Some(Scalar::Int(n)) => {
             let n = count("tensordot", n)?;
             if n > a.rank() || n > b.rank() {
-                return Err(PyValueError::new_err(format!("tensordot: {n} axes of {} and {}", a.shape(), b.shape())));
+                return Err(PyValueError::new_err(format!(
+                    "tensordot: {n} axes of {} and {}",
+                    a.shape(),
+                    b.shape()
+                )));
             }
             ((a.rank() - n..a.rank()).collect::<Vec<_>>(), (0..n).collect::<Vec<_>>())
         }

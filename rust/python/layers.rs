@@ -22,12 +22,19 @@ fn maybe(t: Opt<'_, '_>) -> Option<Tensor> {
 }
 
 /// One size for each of N axes: an integer for all, or a sequence of N.
-fn sizes<const N: usize>(op: &str, name: &str, value: Any<'_, '_>, default: [usize; N]) -> PyResult<[usize; N]> {
+fn sizes<const N: usize>(
+    op: &str,
+    name: &str,
+    value: Any<'_, '_>,
+    default: [usize; N],
+) -> PyResult<[usize; N]> {
     let Some(value) = value.filter(|v| !v.is_none()) else { return Ok(default) };
     let list = args::integers(op, value)?;
     let list: Vec<usize> = list
         .iter()
-        .map(|&i| usize::try_from(i).map_err(|_| PyValueError::new_err(format!("{op}: {name} {i} is negative"))))
+        .map(|&i| {
+            usize::try_from(i).map_err(|_| PyValueError::new_err(format!("{op}: {name} {i} is negative")))
+        })
         .collect::<PyResult<_>>()?;
     match list[..] {
         [one] => Ok([one; N]),
@@ -301,7 +308,13 @@ fn shape_list(op: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
 /// (Ba et al., 2016).
 #[pyfunction]
 #[pyo3(signature = (x, normalized_shape, weight=None, bias=None, eps=1e-5))]
-fn layer_norm(x: T<'_, '_>, normalized_shape: &Bound<'_, PyAny>, weight: Opt<'_, '_>, bias: Opt<'_, '_>, eps: f64) -> Out {
+fn layer_norm(
+    x: T<'_, '_>,
+    normalized_shape: &Bound<'_, PyAny>,
+    weight: Opt<'_, '_>,
+    bias: Opt<'_, '_>,
+    eps: f64,
+) -> Out {
     let shape = shape_list("layer_norm", normalized_shape)?;
     out(norm::layer_norm(&value(x), &shape, maybe(weight).as_ref(), maybe(bias).as_ref(), eps))
 }
@@ -324,16 +337,36 @@ fn group_norm(x: T<'_, '_>, num_groups: usize, weight: Opt<'_, '_>, bias: Opt<'_
 /// Channels of x (N, C, …) normalised with the mean and variance given, then scaled and shifted.
 #[pyfunction]
 #[pyo3(signature = (x, weight, bias, mean, var, eps=1e-5))]
-fn batch_norm(x: T<'_, '_>, weight: Opt<'_, '_>, bias: Opt<'_, '_>, mean: T<'_, '_>, var: T<'_, '_>, eps: f64) -> Out {
-    out(norm::batch_norm(&value(x), maybe(weight).as_ref(), maybe(bias).as_ref(), &value(mean), &value(var), eps))
+fn batch_norm(
+    x: T<'_, '_>,
+    weight: Opt<'_, '_>,
+    bias: Opt<'_, '_>,
+    mean: T<'_, '_>,
+    var: T<'_, '_>,
+    eps: f64,
+) -> Out {
+    out(norm::batch_norm(
+        &value(x),
+        maybe(weight).as_ref(),
+        maybe(bias).as_ref(),
+        &value(mean),
+        &value(var),
+        eps,
+    ))
 }
 
 /// Channels of x (N, C, …) normalised with the batch's own mean and variance (Ioffe and Szegedy, 2015);
 /// gives the result, the mean and the biased variance.
 #[pyfunction]
 #[pyo3(signature = (x, weight=None, bias=None, eps=1e-5))]
-fn batch_norm_train(x: T<'_, '_>, weight: Opt<'_, '_>, bias: Opt<'_, '_>, eps: f64) -> PyResult<(PyTensor, PyTensor, PyTensor)> {
-    let (y, mean, var) = norm::batch_norm_train(&value(x), maybe(weight).as_ref(), maybe(bias).as_ref(), eps)?;
+fn batch_norm_train(
+    x: T<'_, '_>,
+    weight: Opt<'_, '_>,
+    bias: Opt<'_, '_>,
+    eps: f64,
+) -> PyResult<(PyTensor, PyTensor, PyTensor)> {
+    let (y, mean, var) =
+        norm::batch_norm_train(&value(x), maybe(weight).as_ref(), maybe(bias).as_ref(), eps)?;
     Ok((y.into(), mean.into(), var.into()))
 }
 
@@ -363,16 +396,22 @@ fn dropout_channels(x: T<'_, '_>, p: f64, training: bool, generator: Option<&Bou
 fn embedding(indices: T<'_, '_>, weight: T<'_, '_>, padding_idx: Option<i64>) -> Out {
     let (indices, weight) = (value(indices), value(weight));
     if weight.rank() != 2 {
-        return Err(super::errors::ShapeError::new_err(format!("embedding: weight {} is no matrix", weight.shape())));
+        return Err(super::errors::ShapeError::new_err(format!(
+            "embedding: weight {} is no matrix",
+            weight.shape()
+        )));
     }
     let rows = index::take(&weight, &indices, 0)?;
     let Some(padding) = padding_idx else { return Ok(rows.into()) };
     let count = weight.shape()[0] as i64;
     let padding = if padding < 0 { padding + count } else { padding };
     if !(0..count).contains(&padding) {
-        return Err(PyValueError::new_err(format!("embedding: padding_idx {padding} is not among {count} rows")));
+        return Err(PyValueError::new_err(format!(
+            "embedding: padding_idx {padding} is not among {count} rows"
+        )));
     }
-    let is_padding = ops::apply(crate::ir::Elementwise::eq, &[(&indices).into(), ops::Arg::Scalar(padding.into())])?;
+    let is_padding =
+        ops::apply(crate::ir::Elementwise::eq, &[(&indices).into(), ops::Arg::Scalar(padding.into())])?;
     let is_padding = ops::view::unsqueeze(&is_padding, indices.rank())?;
     out(ops::elementwise::select(&is_padding, &rows.detach(), &rows))
 }

@@ -30,13 +30,26 @@ fn cross_entropy(
 ) -> Out {
     let reduction = Reduction::parse("cross_entropy", reduction)?;
     let weight = maybe(weight);
-    out(loss::cross_entropy(&value(x), &value(target), weight.as_ref(), ignore_index, label_smoothing, reduction))
+    out(loss::cross_entropy(
+        &value(x),
+        &value(target),
+        weight.as_ref(),
+        ignore_index,
+        label_smoothing,
+        reduction,
+    ))
 }
 
 /// Minus the log-probability of the target: log-probabilities (N, C, …), targets int (N, …).
 #[pyfunction]
 #[pyo3(signature = (x, target, weight=None, ignore_index=-100, reduction="mean"))]
-fn nll_loss(x: T<'_, '_>, target: T<'_, '_>, weight: Opt<'_, '_>, ignore_index: Option<i64>, reduction: &str) -> Out {
+fn nll_loss(
+    x: T<'_, '_>,
+    target: T<'_, '_>,
+    weight: Opt<'_, '_>,
+    ignore_index: Option<i64>,
+    reduction: &str,
+) -> Out {
     let reduction = Reduction::parse("nll_loss", reduction)?;
     out(loss::nll_loss(&value(x), &value(target), maybe(weight).as_ref(), ignore_index, reduction))
 }

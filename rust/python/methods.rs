@@ -155,9 +155,12 @@ impl PyTensor {
         if x.rank() == 0 {
             return out(view::reshape(&x, &Shape::new(&[1])));
         }
-        let (a, b) = (args::one_axis("flatten", start_dim, x.rank())?, args::one_axis("flatten", end_dim, x.rank())?);
+        let (a, b) =
+            (args::one_axis("flatten", start_dim, x.rank())?, args::one_axis("flatten", end_dim, x.rank())?);
         if a > b {
-            return Err(super::errors::ShapeError::new_err(format!("flatten: axis {a} comes after axis {b}")));
+            return Err(super::errors::ShapeError::new_err(format!(
+                "flatten: axis {a} comes after axis {b}"
+            )));
         }
         let one: usize = x.shape()[a..=b].iter().product();
         let shape = x.shape()[..a].iter().copied().chain([one]).chain(x.shape()[b + 1..].iter().copied());
@@ -177,7 +180,8 @@ impl PyTensor {
     /// Two axes exchanged.
     fn transpose(&self, dim0: i64, dim1: i64) -> Out {
         let x = self.get();
-        let axes = (args::one_axis("transpose", dim0, x.rank())?, args::one_axis("transpose", dim1, x.rank())?);
+        let axes =
+            (args::one_axis("transpose", dim0, x.rank())?, args::one_axis("transpose", dim1, x.rank())?);
         out(view::transpose(&x, axes.0, axes.1))
     }
 
@@ -185,7 +189,10 @@ impl PyTensor {
     fn t(&self) -> Out {
         let x = self.get();
         if x.rank() > 2 {
-            return Err(super::errors::ShapeError::new_err(format!("t: expected a matrix, got {}", x.shape())));
+            return Err(super::errors::ShapeError::new_err(format!(
+                "t: expected a matrix, got {}",
+                x.shape()
+            )));
         }
         self.t_property()
     }
@@ -202,7 +209,10 @@ impl PyTensor {
     fn m_t(&self) -> Out {
         let x = self.get();
         if x.rank() < 2 {
-            return Err(super::errors::ShapeError::new_err(format!("mT: {} has fewer than two axes", x.shape())));
+            return Err(super::errors::ShapeError::new_err(format!(
+                "mT: {} has fewer than two axes",
+                x.shape()
+            )));
         }
         out(matmul::transposed(&x))
     }

@@ -59,7 +59,9 @@ fn dtype_of(descriptor: &Bound<'_, PyArrayDescr>) -> PyResult<DType> {
         _ => None,
     };
     found.ok_or_else(|| {
-        super::errors::DTypeError::new_err(format!("tensor: a NumPy array of {descriptor} has no dtype of ours"))
+        super::errors::DTypeError::new_err(format!(
+            "tensor: a NumPy array of {descriptor} has no dtype of ours"
+        ))
     })
 }
 
@@ -70,7 +72,9 @@ pub fn from_array(value: &Bound<'_, PyAny>, copy: Copy) -> PyResult<Tensor> {
     let descriptor = array.dtype();
     if descriptor.is_native_byteorder() == Some(false) {
         if copy == Copy::Never {
-            return Err(PyValueError::new_err("from_numpy: the array is in foreign byte order and must be copied"));
+            return Err(PyValueError::new_err(
+                "from_numpy: the array is in foreign byte order and must be copied",
+            ));
         }
         let native = value.call_method1("astype", (descriptor.call_method1("newbyteorder", ("=",))?,))?;
         return from_array(&native, copy);
@@ -87,13 +91,17 @@ pub fn from_array(value: &Bound<'_, PyAny>, copy: Copy) -> PyResult<Tensor> {
     let whole = array.strides().iter().all(|s| s % size == 0);
     let shares = aligned && whole && (copy == Copy::Never || (copy == Copy::Auto && !writeable));
     if copy == Copy::Never && !shares {
-        return Err(PyValueError::new_err("from_numpy: the array's elements are not aligned and must be copied"));
+        return Err(PyValueError::new_err(
+            "from_numpy: the array's elements are not aligned and must be copied",
+        ));
     }
     if !shares {
         let plain = if array.is_c_contiguous() && aligned {
             value.clone()
         } else {
-            py.import("numpy")?.call_method1("ascontiguousarray", (value,))?.call_method1("reshape", (array.shape().to_vec(),))?
+            py.import("numpy")?
+                .call_method1("ascontiguousarray", (value,))?
+                .call_method1("reshape", (array.shape().to_vec(),))?
         };
         let plain = plain.cast::<PyUntypedArray>()?;
         // SAFETY: the array is C-contiguous, so its elements fill this range.
@@ -113,7 +121,9 @@ pub fn from_array(value: &Bound<'_, PyAny>, copy: Copy) -> PyResult<Tensor> {
     }
     let start = data.wrapping_offset(below * size);
     let len = (above - below + 1) * size;
-    let Some(start) = NonNull::new(start) else { return Err(PyValueError::new_err("tensor: the array has no data")) };
+    let Some(start) = NonNull::new(start) else {
+        return Err(PyValueError::new_err("tensor: the array has no data"));
+    };
     // SAFETY: the array owns these bytes and the keeper keeps it alive; that nobody writes them is what
     // the caller of `copy=False` promises, or what the array's own flag says.
     let memory = unsafe { Memory::borrow(start, len as usize, Box::new(value.clone().unbind())) };
@@ -214,7 +224,10 @@ impl PyTensor {
 #[pyo3(signature = (array, *, copy=None))]
 fn from_numpy(array: &Bound<'_, PyAny>, copy: Option<bool>) -> Out {
     if !is_array(array)? {
-        return Err(PyTypeError::new_err(format!("from_numpy: {} is no NumPy array", array.get_type().name()?)));
+        return Err(PyTypeError::new_err(format!(
+            "from_numpy: {} is no NumPy array",
+            array.get_type().name()?
+        )));
     }
     Ok(PyTensor::new(from_array(array, copy_mode(copy))?.as_own()))
 }

@@ -10,7 +10,12 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 /// `op(self, other)` or `op(other, self)`; NotImplemented for what is no number and no array.
-fn operator<'py>(op: E, x: &Bound<'py, PyTensor>, other: &Bound<'py, PyAny>, swapped: bool) -> PyResult<Py<PyAny>> {
+fn operator<'py>(
+    op: E,
+    x: &Bound<'py, PyTensor>,
+    other: &Bound<'py, PyAny>,
+    swapped: bool,
+) -> PyResult<Py<PyAny>> {
     let py = x.py();
     let Some(other) = args::arg(other)? else { return Ok(py.NotImplemented()) };
     let x = Arg::Tensor(x.get().get());
@@ -92,7 +97,11 @@ in_place! {
 
 #[pymethods]
 impl PyTensor {
-    fn __richcmp__<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>, op: CompareOp) -> PyResult<Py<PyAny>> {
+    fn __richcmp__<'py>(
+        slf: &Bound<'py, Self>,
+        other: &Bound<'py, PyAny>,
+        op: CompareOp,
+    ) -> PyResult<Py<PyAny>> {
         let op = match op {
             CompareOp::Lt => E::lt,
             CompareOp::Le => E::le,
@@ -104,7 +113,19 @@ impl PyTensor {
         operator(op, slf, other, false)
     }
 
-    fn __pow__<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>, modulo: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+    fn __contains__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Some(other) = args::arg(other)? else { return Ok(false) };
+        let equal = ops::apply(E::eq, &[Arg::Tensor(self.get()), other])?;
+        let axes: Vec<usize> = (0..equal.rank()).collect();
+        let found = ops::reduce::any_all(&equal, &axes, false, false)?;
+        Ok(super::tensor::element(py, &found)? == Scalar::Bool(true))
+    }
+
+    fn __pow__<'py>(
+        slf: &Bound<'py, Self>,
+        other: &Bound<'py, PyAny>,
+        modulo: &Bound<'py, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
         if !modulo.is_none() {
             return Err(PyTypeError::new_err("pow: tensors take no modulus"));
         }
@@ -122,7 +143,11 @@ impl PyTensor {
         }
     }
 
-    fn __rpow__<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>, _modulo: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+    fn __rpow__<'py>(
+        slf: &Bound<'py, Self>,
+        other: &Bound<'py, PyAny>,
+        _modulo: &Bound<'py, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
         operator(E::pow, slf, other, true)
     }
 

@@ -1,8 +1,8 @@
 //! Random tensors and generators.
 
+use super::args;
 use super::create::finish;
 use super::tensor::{Out, PyTensor, out};
-use super::args;
 use crate::core::{DType, Result, Shape};
 use crate::graph::Device;
 use crate::ops::random::{self, Generator};
@@ -158,7 +158,9 @@ fn randint(
     let mut given: Vec<Bound<'_, PyAny>> = args.iter().collect();
     let size = match size {
         Some(size) => size.clone(),
-        None => given.pop().ok_or_else(|| PyTypeError::new_err("randint: give high and size, as in randint(10, (2, 3))"))?,
+        None => given
+            .pop()
+            .ok_or_else(|| PyTypeError::new_err("randint: give high and size, as in randint(10, (2, 3))"))?,
     };
     let numbers: Vec<i64> = given.iter().map(|g| args::index("randint", g)).collect::<PyResult<_>>()?;
     let (low, high) = match (numbers[..].as_ref(), low, high) {
@@ -206,7 +208,10 @@ fn normal(
         if let Arg::Tensor(t) = arg {
             device = t.device();
             shape = shape.broadcast(t.shape()).ok_or_else(|| {
-                super::errors::ShapeError::new_err(format!("normal: {} does not broadcast to {shape}", t.shape()))
+                super::errors::ShapeError::new_err(format!(
+                    "normal: {} does not broadcast to {shape}",
+                    t.shape()
+                ))
             })?;
         }
     }
@@ -243,7 +248,12 @@ fn bernoulli(p: &Bound<'_, PyTensor>, generator: Gen<'_, '_>) -> Out {
 /// `num_samples` indices for each row of weights (…, C), drawn in proportion to them.
 #[pyfunction]
 #[pyo3(signature = (p, num_samples, replacement=false, *, generator=None))]
-fn multinomial(p: &Bound<'_, PyTensor>, num_samples: usize, replacement: bool, generator: Gen<'_, '_>) -> Out {
+fn multinomial(
+    p: &Bound<'_, PyTensor>,
+    num_samples: usize,
+    replacement: bool,
+    generator: Gen<'_, '_>,
+) -> Out {
     out(with(generator, |from| random::multinomial(&p.get().get(), num_samples, replacement, from)))
 }
 
@@ -264,7 +274,12 @@ impl PyTensor {
 impl PyTensor {
     /// Fills this handle with uniform numbers from `a` up to but without `b`.
     #[pyo3(signature = (a=0.0, b=1.0, *, generator=None))]
-    fn uniform_<'py>(slf: &Bound<'py, Self>, a: f64, b: f64, generator: Gen<'_, 'py>) -> PyResult<Bound<'py, Self>> {
+    fn uniform_<'py>(
+        slf: &Bound<'py, Self>,
+        a: f64,
+        b: f64,
+        generator: Gen<'_, 'py>,
+    ) -> PyResult<Bound<'py, Self>> {
         Self::drawn(slf, |shape, dtype, device| {
             with(generator, |from| random::uniform(a, b, shape, dtype, device, from))
         })?;
@@ -273,7 +288,12 @@ impl PyTensor {
 
     /// Fills this handle with normal numbers.
     #[pyo3(signature = (mean=0.0, std=1.0, *, generator=None))]
-    fn normal_<'py>(slf: &Bound<'py, Self>, mean: f64, std: f64, generator: Gen<'_, 'py>) -> PyResult<Bound<'py, Self>> {
+    fn normal_<'py>(
+        slf: &Bound<'py, Self>,
+        mean: f64,
+        std: f64,
+        generator: Gen<'_, 'py>,
+    ) -> PyResult<Bound<'py, Self>> {
         Self::drawn(slf, |shape, dtype, device| {
             with(generator, |from| random::normal(mean, std, shape, dtype, device, from))
         })?;

@@ -48,7 +48,9 @@ fn get_num_threads() -> usize {
 #[pyfunction]
 fn set_num_threads(n: usize) -> PyResult<()> {
     if n == 0 || n > 4096 {
-        return Err(pyo3::exceptions::PyValueError::new_err(format!("set_num_threads: {n} is not between 1 and 4096")));
+        return Err(pyo3::exceptions::PyValueError::new_err(format!(
+            "set_num_threads: {n} is not between 1 and 4096"
+        )));
     }
     cpu::threads::set_num_threads(n);
     Ok(())

@@ -207,7 +207,9 @@ impl PyTensor {
             None => (ops::view::reshape(&x, &crate::core::Shape::new(&[x.count()]))?, 0),
         };
         match args::scalar(repeats)? {
-            Some(Scalar::Int(n)) => out(rearrange::repeat_interleave(&x, count("repeat_interleave", n)?, axis)),
+            Some(Scalar::Int(n)) => {
+                out(rearrange::repeat_interleave(&x, count("repeat_interleave", n)?, axis))
+            }
             Some(_) => Err(PyTypeError::new_err("repeat_interleave: repeats must be an integer or a tensor")),
             None => out(rearrange::repeat_each(&x, &args::tensor("repeat_interleave", repeats)?, axis)),
         }
@@ -362,7 +364,9 @@ fn extreme<'py>(
     match dim {
         None => {
             let axes: Vec<usize> = (0..x.rank()).collect();
-            Ok(PyTensor::new(ops::reduce::extreme(&x, &axes, keepdim, largest)?).into_pyobject(py)?.into_any())
+            Ok(PyTensor::new(ops::reduce::extreme(&x, &axes, keepdim, largest)?)
+                .into_pyobject(py)?
+                .into_any())
         }
         Some(other) if other.cast::<PyTensor>().is_ok() => {
             slf.call_method1(if largest { "maximum" } else { "minimum" }, (other,))
@@ -373,7 +377,9 @@ fn extreme<'py>(
             let places = ops::reduce::arg_extreme(&x, Some(axis), true, largest)?;
             let found = index::gather(&x, axis, &places)?;
             let squeeze = |t: &Tensor| if keepdim { Ok(t.clone()) } else { ops::view::squeeze(t, &[axis]) };
-            Ok((PyTensor::new(squeeze(&found)?), PyTensor::new(squeeze(&places)?)).into_pyobject(py)?.into_any())
+            Ok((PyTensor::new(squeeze(&found)?), PyTensor::new(squeeze(&places)?))
+                .into_pyobject(py)?
+                .into_any())
         }
     }
 }
@@ -389,10 +395,67 @@ pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// Methods that are functions of the module as well.
 const METHODS: &[&str] = &[
-    "all", "amax", "amin", "any", "argmax", "argmin", "argsort", "bincount", "broadcast_to", "chunk", "clamp",
-    "cummax", "cummin", "cumprod", "cumsum", "diag", "diagonal", "diff", "dot", "flatten", "flip", "gather",
-    "index_select", "kthvalue", "log_softmax", "logsumexp", "masked_fill", "masked_select", "matmul", "max", "mean",
-    "median", "min", "movedim", "nonzero", "norm", "numel", "outer", "permute", "prod", "quantile",
-    "repeat_interleave", "reshape", "roll", "scatter", "scatter_add", "softmax", "sort", "split", "squeeze", "std",
-    "sum", "take", "tile", "topk", "trace", "transpose", "tril", "triu", "unbind", "unflatten", "unsqueeze", "var",
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "argsort",
+    "bincount",
+    "broadcast_to",
+    "chunk",
+    "clamp",
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumsum",
+    "diag",
+    "diagonal",
+    "diff",
+    "dot",
+    "flatten",
+    "flip",
+    "gather",
+    "index_select",
+    "kthvalue",
+    "log_softmax",
+    "logsumexp",
+    "masked_fill",
+    "masked_select",
+    "matmul",
+    "max",
+    "mean",
+    "median",
+    "min",
+    "movedim",
+    "nonzero",
+    "norm",
+    "numel",
+    "outer",
+    "permute",
+    "prod",
+    "quantile",
+    "repeat_interleave",
+    "reshape",
+    "roll",
+    "scatter",
+    "scatter_add",
+    "softmax",
+    "sort",
+    "split",
+    "squeeze",
+    "std",
+    "sum",
+    "take",
+    "tile",
+    "topk",
+    "trace",
+    "transpose",
+    "tril",
+    "triu",
+    "unbind",
+    "unflatten",
+    "unsqueeze",
+    "var",
 ];

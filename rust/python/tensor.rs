@@ -46,7 +46,7 @@ impl PyTensor {
                 Value,
                 "{op}: this tensor is a view, and tensors are values: writing into it would change nothing \
                  else; write `x[index] = value` on the tensor itself, or `{}` for a new one",
-                op.trim_end_matches('_')
+                op.trim_end_matches(['_', '='])
             );
         }
         if old.shape() != value.shape() {
@@ -95,7 +95,11 @@ pub fn out(result: Result<Tensor>) -> Out {
 /// Makes a leaf of a value: gradients of what is computed from it will accumulate.
 pub fn as_leaf(tensor: &Tensor) -> Result<Tensor> {
     if !tensor.dtype().is_float() {
-        bail!(DType, "requires_grad: only floating-point tensors can require gradients, not {}", tensor.dtype());
+        bail!(
+            DType,
+            "requires_grad: only floating-point tensors can require gradients, not {}",
+            tensor.dtype()
+        );
     }
     Ok(tensor.as_own().with_edge(Edge::Leaf(Arc::default())))
 }
@@ -214,7 +218,10 @@ impl PyTensor {
             (Edge::None, true) => self.slot.set(as_leaf(&t)?),
             (Edge::Leaf(_), false) => self.slot.set(t.detach()),
             (Edge::Fn(..), false) => {
-                return Err(Error::Grad("requires_grad: only leaves can stop requiring grad; use `detach()`".into()).into());
+                return Err(Error::Grad(
+                    "requires_grad: only leaves can stop requiring grad; use `detach()`".into(),
+                )
+                .into());
             }
             _ => {}
         }
@@ -262,7 +269,14 @@ impl PyTensor {
         if let Some(value) = value {
             let (have, want) = (value.get().get(), self.get());
             if have.shape() != want.shape() {
-                return Err(Error::Shape(format!("grad: {} for a tensor of {}", have.shape(), want.shape())).into());
+                return Err(
+                    Error::Shape(format!("grad: {} for a tensor of {}", have.shape(), want.shape())).into()
+                );
+            }
+            if !have.dtype().is_float() {
+                return Err(
+                    Error::DType(format!("grad: {} for a tensor of {}", have.dtype(), want.dtype())).into()
+                );
             }
         }
         *leaf.grad.lock() = value.map(|v| v.get().slot.clone());
@@ -278,7 +292,23 @@ impl PyTensor {
     #[setter]
     fn set_data(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let value = args::tensor("data", value)?;
-        let edge = self.slot.get().edge().clone();
+        let old = self.slot.get();
+        let edge = old.edge().clone();
+        if edge.is_some() && !value.dtype().is_float() {
+            return Err(
+                Error::DType(format!("data: {} for a tensor that requires grad", value.dtype())).into()
+            );
+        }
+        if matches!(edge, Edge::Fn(..)) && (value.shape() != old.shape() || value.dtype() != old.dtype()) {
+            return Err(Error::Shape(format!(
+                "data: {} of {} for the result of an operation, {} of {}",
+                value.shape(),
+                value.dtype(),
+                old.shape(),
+                old.dtype()
+            ))
+            .into());
+        }
         self.slot.set(value.detach().as_own().with_edge(edge));
         Ok(())
     }
@@ -301,7 +331,9 @@ impl PyTensor {
     /// Fills this handle with a number.
     fn fill_<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Self>> {
         let own = slf.get().get();
-        let Some(value) = args::scalar(value)? else { return Err(PyTypeError::new_err("fill_: expected a number")) };
+        let Some(value) = args::scalar(value)? else {
+            return Err(PyTypeError::new_err("fill_: expected a number"));
+        };
         let value = ops::create::full(own.shape(), value, own.dtype(), own.device())?;
         slf.get().put("fill_", value)?;
         Ok(slf.clone())
@@ -332,7 +364,9 @@ impl PyTensor {
     fn __deepcopy__<'py>(slf: &Bound<'py, Self>, memo: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
         let t = slf.get().get();
         if matches!(t.edge(), Edge::Fn(..)) {
-            return Err(Error::Grad("deepcopy: only leaves can be copied; use `x.detach().clone()`".into()).into());
+            return Err(
+                Error::Grad("deepcopy: only leaves can be copied; use `x.detach().clone()`".into()).into()
+            );
         }
         let fresh = if t.requires_grad() { as_leaf(&t)? } else { t.as_own() };
         let copy = rewrap(slf, fresh)?;
@@ -468,7 +502,10 @@ impl PyTensor {
     fn single(&self, op: &str) -> PyResult<Tensor> {
         let t = self.get();
         if t.count() != 1 {
-            return Err(PyTypeError::new_err(format!("{op}: a tensor of shape {} is not one number", t.shape())));
+            return Err(PyTypeError::new_err(format!(
+                "{op}: a tensor of shape {} is not one number",
+                t.shape()
+            )));
         }
         Ok(t)
     }
@@ -523,4 +560,3 @@ pub fn number(py: Python<'_>, scalar: Scalar) -> PyResult<Bound<'_, PyAny>> {
 pub fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor> {
     ops::transfer::to_device(tensor, device)
 }
-

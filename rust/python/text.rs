@@ -29,7 +29,8 @@ pub fn repr(py: Python<'_>, t: &Tensor, class: &str) -> PyResult<String> {
     if t.count() == 0 || short {
         tail.push(format!("shape={}", t.shape()));
     }
-    let plain = matches!(t.dtype(), crate::core::DType::F32 | crate::core::DType::I64 | crate::core::DType::Bool);
+    let plain =
+        matches!(t.dtype(), crate::core::DType::F32 | crate::core::DType::I64 | crate::core::DType::Bool);
     if !plain || t.count() == 0 {
         tail.push(format!("dtype={}", t.dtype()));
     }
@@ -66,10 +67,12 @@ fn shorten(t: &Tensor) -> Result<Tensor> {
 /// Numbers as text of one width: floats with up to four digits after the point, or in scientific form
 /// where their sizes differ too much.
 fn format_all(numbers: &[Scalar]) -> Vec<String> {
-    let floats: Vec<f64> = numbers.iter().filter_map(|s| if let Scalar::Float(f) = s { Some(*f) } else { None }).collect();
+    let floats: Vec<f64> =
+        numbers.iter().filter_map(|s| if let Scalar::Float(f) = s { Some(*f) } else { None }).collect();
     let finite = || floats.iter().copied().filter(|f| f.is_finite() && *f != 0.0).map(f64::abs);
     let (low, high) = (finite().fold(f64::INFINITY, f64::min), finite().fold(0.0, f64::max));
-    let scientific = high >= 1e8 || (high > 0.0 && (low < 1e-4 || high / low > 1e6) && finite().any(|f| f.fract() != 0.0));
+    let scientific =
+        high >= 1e8 || (high > 0.0 && (low < 1e-4 || high / low > 1e6) && finite().any(|f| f.fract() != 0.0));
     let digits = |f: f64| {
         let text = if scientific { format!("{f:.4e}") } else { format!("{f:.4}") };
         if scientific { text } else { text.trim_end_matches('0').to_string() }

@@ -128,7 +128,8 @@ pub fn atan2<S: Lanes>(y: Vector<S>, x: Vector<S>) -> Vector<S> {
     let (small, large) = (Vector::select(steep, run, rise), Vector::select(steep, rise, run));
     // Two infinities are as two ones, two zeros as 0 and 1; sums of large numbers must not overflow.
     let both_infinite = small.eq(infinity);
-    let factor = Vector::select(Vector::of(0.25 / S::Elem::TINY).lt(large), Vector::of(0.25), Vector::of(1.0));
+    let factor =
+        Vector::select(Vector::of(0.25 / S::Elem::TINY).lt(large), Vector::of(0.25), Vector::of(1.0));
     let small = Vector::select(both_infinite, Vector::of(1.0), small * factor);
     let large = Vector::select(S::either(large.eq(zero), both_infinite), Vector::of(1.0), large * factor);
     let angle = atan_of_ratio(small, large);
@@ -170,7 +171,13 @@ fn divide<S: Lanes>(a: Vector<S>, b: Vector<S>) -> (Vector<S>, Vector<S>, S::Mas
 
 /// The lanes of `result` where the mask does not hold are done one by one.
 #[inline(always)]
-fn unless<S: Lanes>(fits: S::Mask, result: Vector<S>, a: Vector<S>, b: Vector<S>, f: fn(f64, f64) -> f64) -> Vector<S> {
+fn unless<S: Lanes>(
+    fits: S::Mask,
+    result: Vector<S>,
+    a: Vector<S>,
+    b: Vector<S>,
+    f: fn(f64, f64) -> f64,
+) -> Vector<S> {
     let other = S::not(fits);
     if S::any(other) { Vector::select(fits, result, Vector(a.0.map2(b.0, f))) } else { result }
 }

@@ -40,7 +40,13 @@ fn distance<E: Real>(y: E, want: f64) -> f64 {
     }
     if y == near {
         let signs = y == 0.0 && y.is_sign_negative() != want.is_sign_negative();
-        return if signs { f64::INFINITY } else if y.is_infinite() { 0.0 } else { (y - want).abs() / ulp::<E>(want) };
+        return if signs {
+            f64::INFINITY
+        } else if y.is_infinite() {
+            0.0
+        } else {
+            (y - want).abs() / ulp::<E>(want)
+        };
     }
     (y - want).abs() / ulp::<E>(want)
 }
@@ -51,8 +57,38 @@ fn ulp<E: Real>(x: f64) -> f64 {
 }
 
 const SPECIAL: [f64; 32] = [
-    0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, -1.5, 2.0, 3.0, 1e-45, -1e-45, 1e-40, -1e-40, 1e-20, -1e-20, 0.75, 89.0, -89.0,
-    710.0, -745.0, 1e5, 1e9, 3.4e38, -3.4e38, -103.9, 88.72284, 128.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.92,
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -0.5,
+    1.5,
+    -1.5,
+    2.0,
+    3.0,
+    1e-45,
+    -1e-45,
+    1e-40,
+    -1e-40,
+    1e-20,
+    -1e-20,
+    0.75,
+    89.0,
+    -89.0,
+    710.0,
+    -745.0,
+    1e5,
+    1e9,
+    3.4e38,
+    -3.4e38,
+    -103.9,
+    88.72284,
+    128.0,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    f64::NAN,
+    0.92,
 ];
 
 /// Functions, the float64 reference, and the bounds in ulp for float32 and float64.
@@ -122,7 +158,8 @@ fn a_result_does_not_depend_on_its_neighbours() {
         }
     }
     // Large angles take another way than small ones.
-    let mixed: Vec<f32> = (0..4096).map(|i| if i % 5 == 0 { i as f32 * 1e6 } else { i as f32 * 0.37 }).collect();
+    let mixed: Vec<f32> =
+        (0..4096).map(|i| if i % 5 == 0 { i as f32 * 1e6 } else { i as f32 * 0.37 }).collect();
     for isa in Isa::supported() {
         let together = run::<Sine, f32>(isa, &mixed);
         for (i, &x) in mixed.iter().enumerate() {
@@ -135,7 +172,8 @@ fn a_result_does_not_depend_on_its_neighbours() {
 #[test]
 fn scalar_functions() {
     use super::scalar::*;
-    let close = |got: f64, want: f64| assert!((got - want).abs() <= 1e-15 * want.abs().max(1.0), "{got} {want}");
+    let close =
+        |got: f64, want: f64| assert!((got - want).abs() <= 1e-15 * want.abs().max(1.0), "{got} {want}");
     // Values from tables of ψ: −γ, −γ − 2 log 2, and ψ(−½).
     close(digamma(1.0), -0.577_215_664_901_532_9);
     close(digamma(0.5), -1.963_510_026_021_423_5);

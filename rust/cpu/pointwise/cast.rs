@@ -153,7 +153,7 @@ fn round_to_odd(x: f64) -> f32 {
     let near = x as f32;
     let back = near as f64;
     let beyond = (back.abs() > x.abs()) as u32;
-    let inexact = (back != x && x == x) as u32;
+    let inexact = (back != x && !x.is_nan()) as u32;
     f32::from_bits(near.to_bits().wrapping_sub(beyond) | inexact)
 }
 

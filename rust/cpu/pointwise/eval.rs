@@ -65,7 +65,8 @@ impl Drop for Scratch {
             // Nothing is kept when the thread is ending.
             let _ = SPARE.try_with(|spare| {
                 let old = spare.take();
-                let keep = if old.as_ref().is_some_and(|old| old.len() > memory.len()) { old } else { Some(memory) };
+                let keep =
+                    if old.as_ref().is_some_and(|old| old.len() > memory.len()) { old } else { Some(memory) };
                 spare.set(keep);
             });
         }
@@ -103,7 +104,12 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Evaluator<'a>> {
         let (tensors, numbers) = (program.inputs.len(), program.scalars.len());
         if (inputs.len(), scalars.len()) != (tensors, numbers) {
-            bail!(Value, "pointwise: {} operands and {} scalars, where {tensors} and {numbers} belong", inputs.len(), scalars.len());
+            bail!(
+                Value,
+                "pointwise: {} operands and {} scalars, where {tensors} and {numbers} belong",
+                inputs.len(),
+                scalars.len()
+            );
         }
         let mut row = usize::MAX;
         let mut operands: SmallVec<[Operand; 8]> = SmallVec::new();
@@ -213,7 +219,9 @@ impl<'a> Evaluator<'a> {
     fn run(&self, scratch: &mut Scratch, start: usize, len: usize) {
         for (i, Operand { view, how }) in self.operands.iter().enumerate() {
             match how {
-                How::Whole => scratch.table[i] = view.first().wrapping_add(start * view.dtype.size()).cast_mut(),
+                How::Whole => {
+                    scratch.table[i] = view.first().wrapping_add(start * view.dtype.size()).cast_mut()
+                }
                 How::Single => {}
                 How::Strided(n) => {
                     let to = scratch.own(i);

@@ -43,7 +43,13 @@ pub fn pointwise(map: &Fused, inputs: &[View], outputs: &[Out]) -> Result<()> {
 }
 
 /// Runs the program over the elements `start .. start + len` on this thread.
-pub fn pointwise_range(evaluator: &Evaluator, scratch: &mut Scratch, outputs: &[Out], start: usize, len: usize) {
+pub fn pointwise_range(
+    evaluator: &Evaluator,
+    scratch: &mut Scratch,
+    outputs: &[Out],
+    start: usize,
+    len: usize,
+) {
     evaluator.write(scratch, outputs, start, len);
 }
 
@@ -79,7 +85,8 @@ pub fn pointwise_segments(program: &Arc<Program>, segments: &[Segment]) -> Resul
 /// The short way for one operation on row-major operands and scalars. Returns false where it does not
 /// apply.
 fn one_step(program: &Program, scalars: &[Scalar], inputs: &[View], outputs: &[Out], count: usize) -> bool {
-    let (&[Step::Apply { op, dtype, args }], &[Reg::Step(0)], [out]) = (&program.steps[..], &program.outputs[..], outputs)
+    let (&[Step::Apply { op, dtype, args }], &[Reg::Step(0)], [out]) =
+        (&program.steps[..], &program.outputs[..], outputs)
     else {
         return false;
     };

@@ -185,11 +185,16 @@ impl Lowering<'_> {
                 for (i, &arg) in args.iter().enumerate() {
                     // Unused arguments repeat the first.
                     let value = if i < op.arity() { self.of(arg) } else { values[0] };
-                    values[i] = if i < op.arity() && op.class() != Class::Where { self.wide(value) } else { value };
+                    values[i] =
+                        if i < op.arity() && op.class() != Class::Where { self.wide(value) } else { value };
                 }
                 let result = op.result(dtype);
                 let made = self.emit(run, values, if result == dtype { compute } else { result });
-                Ok(if result == dtype && compute != dtype { self.unary(narrow(dtype, self.isa), made, dtype) } else { made })
+                Ok(if result == dtype && compute != dtype {
+                    self.unary(narrow(dtype, self.isa), made, dtype)
+                } else {
+                    made
+                })
             }
             Step::Cast { from, to, arg } => {
                 let mut value = self.of(arg);

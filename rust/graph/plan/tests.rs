@@ -54,7 +54,8 @@ fn a_member_read_out_of_order_is_written_first() {
 
 #[test]
 fn no_path_leaves_a_group_and_returns() {
-    let items = [unary(Source::Outside { place: 1 }, true), reduction(0), binary(inside(0, true), inside(1, false))];
+    let items =
+        [unary(Source::Outside { place: 1 }, true), reduction(0), binary(inside(0, true), inside(1, false))];
     assert_eq!(names(&plan(&items, true)), ["pointwise [0] -> [0]", "node 1", "pointwise [2] -> [2]"]);
 }
 
@@ -68,7 +69,8 @@ fn chains_become_prologues_and_epilogues() {
 
 #[test]
 fn constants_become_scalars() {
-    let fill = Item { kind: Kind::Fill { dtype: DType::F32 }, sources: SmallVec::new(), space: 0, visible: false };
+    let fill =
+        Item { kind: Kind::Fill { dtype: DType::F32 }, sources: SmallVec::new(), space: 0, visible: false };
     let items = [fill, binary(Source::Outside { place: 1 }, inside(0, true))];
     let plan = plan(&items, true);
     assert_eq!(names(&plan), ["pointwise [1] -> [1]"]);

@@ -125,6 +125,10 @@ fn several_indices_follow_numpy() {
         .map(|a| element(&v, &shape, &[[1, 0, 1][a[1]], a[2], pj[a[0]], a[3]]))
         .collect();
     assert_is(&y, &[2, 3, 3, 5], &want);
+    let y = advanced::advanced(&x, &[None, Some(i.clone()), None, Some(j.clone())]).unwrap();
+    let want: Vec<f64> =
+        all(&[2, 3, 2, 4]).iter().map(|a| element(&v, &shape, &[a[2], pi[a[1]], a[3], pj[a[0]]])).collect();
+    assert_is(&y, &[2, 3, 2, 4], &want);
     // One index, and one that is 0-d.
     let y = advanced::advanced(&x, &[None, Some(ints(&[-1], &[])), None]).unwrap();
     let want: Vec<f64> =

@@ -39,6 +39,10 @@ fn the_best_and_the_middle() {
     check(std::slice::from_ref(&x), |x| sort::topk(&x[0], 2, 1, false).unwrap().0);
     check(std::slice::from_ref(&x), |x| sort::median(&x[0], 1).unwrap().0);
     check(std::slice::from_ref(&x), |x| sort::quantile(&x[0], &[0.3, 0.5], 1).unwrap());
+    for even in [floats(&[4.0, 1.0, 3.0, 2.0], &[4]), ints(&[4, 1, 3, 2], &[4])] {
+        assert_is(&sort::median(&even, 0).unwrap().0, &[1], &[2.0]);
+        assert_is(&sort::median(&even, 0).unwrap().1, &[1], &[3.0]);
+    }
     let spoiled = floats(&[1.0, f64::NAN, 0.0], &[3]);
     assert_is(&sort::median(&spoiled, 0).unwrap().0, &[1], &[f64::NAN]);
     assert_is(&sort::median(&spoiled, 0).unwrap().1, &[1], &[1.0]);

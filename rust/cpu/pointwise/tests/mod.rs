@@ -125,7 +125,11 @@ pub fn run(program: &Program, scalars: &[Scalar], inputs: &[&Array], shape: &Sha
 pub fn empty(program: &Program, shape: &Shape) -> Vec<Array> {
     let array = |&reg: &Reg| {
         let dtype = program.dtype(reg);
-        Array { bytes: vec![0xaa; shape.count() * dtype.size()], dtype, layout: Layout::contiguous(shape.clone()) }
+        Array {
+            bytes: vec![0xaa; shape.count() * dtype.size()],
+            dtype,
+            layout: Layout::contiguous(shape.clone()),
+        }
     };
     program.outputs.iter().map(array).collect()
 }

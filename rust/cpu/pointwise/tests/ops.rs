@@ -11,8 +11,9 @@ const NAN: f64 = f64::NAN;
 const INF: f64 = f64::INFINITY;
 
 const FLOATS: [f64; 37] = [
-    0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, -1.5, 2.0, 2.5, -2.5, 3.0, -3.0, 0.1, -0.1, 0.3, 7.0, -7.25, 10.0, -10.0, 0.999,
-    1e-3, 88.0, -88.0, 120.5, -120.5, 1e-7, 6e-8, 1e4, 65504.0, 1e-40, 3.4e38, -3.4e38, 1e308, INF, -INF, NAN,
+    0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, -1.5, 2.0, 2.5, -2.5, 3.0, -3.0, 0.1, -0.1, 0.3, 7.0, -7.25, 10.0,
+    -10.0, 0.999, 1e-3, 88.0, -88.0, 120.5, -120.5, 1e-7, 6e-8, 1e4, 65504.0, 1e-40, 3.4e38, -3.4e38, 1e308,
+    INF, -INF, NAN,
 ];
 
 /// The operation on reals. A new row of the table needs a line here.
@@ -22,9 +23,21 @@ fn real(op: Elementwise, a: f64, b: f64, c: f64) -> f64 {
     match op {
         E::neg => -a,
         E::abs => a.abs(),
-        E::sign => if a == 0.0 || a.is_nan() { a + 0.0 } else { a.signum() },
+        E::sign => {
+            if a == 0.0 || a.is_nan() {
+                a + 0.0
+            } else {
+                a.signum()
+            }
+        }
         E::square => a * a,
-        E::relu => if a.is_nan() { a } else { a.max(0.0) },
+        E::relu => {
+            if a.is_nan() {
+                a
+            } else {
+                a.max(0.0)
+            }
+        }
         E::sqrt => a.sqrt(),
         E::rsqrt => 1.0 / a.sqrt(),
         E::reciprocal => 1.0 / a,
@@ -45,7 +58,13 @@ fn real(op: Elementwise, a: f64, b: f64, c: f64) -> f64 {
         E::cosh => a.cosh(),
         E::tanh => a.tanh(),
         E::asinh => libm::asinh(a),
-        E::acosh => if a < 1.0 { NAN } else { libm::acosh(a) },
+        E::acosh => {
+            if a < 1.0 {
+                NAN
+            } else {
+                libm::acosh(a)
+            }
+        }
         E::atanh => libm::atanh(a),
         E::erf => libm::erf(a),
         E::erfc => libm::erfc(a),
@@ -58,7 +77,9 @@ fn real(op: Elementwise, a: f64, b: f64, c: f64) -> f64 {
         E::softplus => log1p_exp(a),
         E::silu => a / (1.0 + (-a).exp()),
         E::gelu => a * 0.5 * libm::erfc(-a * 0.5f64.sqrt()),
-        E::gelu_tanh => a * 0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (a + 0.044715 * a * a * a)).tanh()),
+        E::gelu_tanh => {
+            a * 0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (a + 0.044715 * a * a * a)).tanh())
+        }
         E::floor => a.floor(),
         E::ceil => a.ceil(),
         E::trunc => a.trunc(),
@@ -71,22 +92,44 @@ fn real(op: Elementwise, a: f64, b: f64, c: f64) -> f64 {
         E::sub => a - b,
         E::mul => a * b,
         E::div => a / b,
-        E::maximum => if a.is_nan() || b.is_nan() { NAN } else { a.max(b) },
-        E::minimum => if a.is_nan() || b.is_nan() { NAN } else { a.min(b) },
-        E::floor_divide => if b == 0.0 || a.is_infinite() || b.is_infinite() {
-            // Special values are spelled out in a test of their own.
-            crate::cpu::math::scalar::floor_divide(a, b)
-        } else {
-            ((a - real(E::remainder, a, b, c)) / b).round()
-        },
-        E::remainder => if b.is_infinite() && a.is_finite() {
-            if a == 0.0 { 0f64.copysign(b) } else if (a < 0.0) == (b < 0.0) { a } else { b }
-        } else {
-            // The Euclidean remainder is that of |b|.
-            let r = a.rem_euclid(b);
-            let r = if b < 0.0 && r > 0.0 { (a % b) + if a > 0.0 { b } else { 0.0 } } else { r };
-            if r == 0.0 { 0f64.copysign(b) } else { r }
-        },
+        E::maximum => {
+            if a.is_nan() || b.is_nan() {
+                NAN
+            } else {
+                a.max(b)
+            }
+        }
+        E::minimum => {
+            if a.is_nan() || b.is_nan() {
+                NAN
+            } else {
+                a.min(b)
+            }
+        }
+        E::floor_divide => {
+            if b == 0.0 || a.is_infinite() || b.is_infinite() {
+                // Special values are spelled out in a test of their own.
+                crate::cpu::math::scalar::floor_divide(a, b)
+            } else {
+                ((a - real(E::remainder, a, b, c)) / b).round()
+            }
+        }
+        E::remainder => {
+            if b.is_infinite() && a.is_finite() {
+                if a == 0.0 {
+                    0f64.copysign(b)
+                } else if (a < 0.0) == (b < 0.0) {
+                    a
+                } else {
+                    b
+                }
+            } else {
+                // The Euclidean remainder is that of |b|.
+                let r = a.rem_euclid(b);
+                let r = if b < 0.0 && r > 0.0 { (a % b) + if a > 0.0 { b } else { 0.0 } } else { r };
+                if r == 0.0 { 0f64.copysign(b) } else { r }
+            }
+        }
         E::fmod => libm::fmod(a, b),
         E::pow => libm::pow(a, b),
         E::atan2 => a.atan2(b),
@@ -97,15 +140,31 @@ fn real(op: Elementwise, a: f64, b: f64, c: f64) -> f64 {
             let (high, low) = (real(E::maximum, a, b, c), real(E::minimum, a, b, c));
             if high == low { high + std::f64::consts::LN_2 } else { high + (low - high).exp().ln_1p() }
         }
-        E::xlogy => if a == 0.0 && !b.is_nan() { 0.0 } else { a * b.ln() },
+        E::xlogy => {
+            if a == 0.0 && !b.is_nan() {
+                0.0
+            } else {
+                a * b.ln()
+            }
+        }
         E::eq => truth(a == b),
         E::ne => truth(a != b),
         E::lt => truth(a < b),
         E::le => truth(a <= b),
         E::gt => truth(a > b),
         E::ge => truth(a >= b),
-        E::r#where => if a != 0.0 { b } else { c },
-        E::bitwise_not | E::bitwise_and | E::bitwise_or | E::bitwise_xor | E::bitwise_left_shift
+        E::r#where => {
+            if a != 0.0 {
+                b
+            } else {
+                c
+            }
+        }
+        E::bitwise_not
+        | E::bitwise_and
+        | E::bitwise_or
+        | E::bitwise_xor
+        | E::bitwise_left_shift
         | E::bitwise_right_shift => unreachable!("floats have no bits here"),
     }
 }
@@ -124,12 +183,36 @@ fn whole(op: Elementwise, a: i128, b: i128, c: i128, bits: u32) -> i128 {
         E::mul => a.wrapping_mul(b),
         E::maximum => a.max(b),
         E::minimum => a.min(b),
-        E::floor_divide => if b == 0 { 0 } else { a.div_euclid(b) - truth(b < 0 && a.rem_euclid(b) != 0) },
-        E::remainder => if b == 0 { 0 } else { ((a % b) + b) % b },
-        E::fmod => if b == 0 { 0 } else { a % b },
+        E::floor_divide => {
+            if b == 0 {
+                0
+            } else {
+                a.div_euclid(b) - truth(b < 0 && a.rem_euclid(b) != 0)
+            }
+        }
+        E::remainder => {
+            if b == 0 {
+                0
+            } else {
+                ((a % b) + b) % b
+            }
+        }
+        E::fmod => {
+            if b == 0 {
+                0
+            } else {
+                a % b
+            }
+        }
         E::pow if b < 0 => match a {
             1 => 1,
-            -1 => if b % 2 == 0 { 1 } else { -1 },
+            -1 => {
+                if b % 2 == 0 {
+                    1
+                } else {
+                    -1
+                }
+            }
             _ => 0,
         },
         E::pow if b == 0 => 1,
@@ -147,9 +230,27 @@ fn whole(op: Elementwise, a: i128, b: i128, c: i128, bits: u32) -> i128 {
         E::bitwise_and => a & b,
         E::bitwise_or => a | b,
         E::bitwise_xor => a ^ b,
-        E::bitwise_left_shift => if (0..bits as i128).contains(&b) { a << b } else { 0 },
-        E::bitwise_right_shift => if (0..bits as i128).contains(&b) { a >> b } else { a >> 127 },
-        E::r#where => if a != 0 { b } else { c },
+        E::bitwise_left_shift => {
+            if (0..bits as i128).contains(&b) {
+                a << b
+            } else {
+                0
+            }
+        }
+        E::bitwise_right_shift => {
+            if (0..bits as i128).contains(&b) {
+                a >> b
+            } else {
+                a >> 127
+            }
+        }
+        E::r#where => {
+            if a != 0 {
+                b
+            } else {
+                c
+            }
+        }
         _ => unreachable!("floats only"),
     }
 }
@@ -214,7 +315,8 @@ fn floats() {
                     let x: Vec<f64> = (0..3).map(|n| columns.get(n).map_or(0.0, |c| c.get(i))).collect();
                     let want = real(op, x[0], x[1], x[2]);
                     let got = y.get(i);
-                    let wrong = || format!("{}({x:?}) = {got:e}, not {want:e}, in {dtype} on {isa:?}", op.name());
+                    let wrong =
+                        || format!("{}({x:?}) = {got:e}, not {want:e}, in {dtype} on {isa:?}", op.name());
                     if y.dtype == DType::Bool {
                         assert!(got == want, "{}", wrong());
                         continue;
@@ -257,8 +359,26 @@ fn integers_and_bool() {
             }
             let bits = 8 * dtype.size() as u32;
             let (half, full) = most(bits);
-            let values =
-                [0.0, 1.0, 2.0, 3.0, 7.0, 8.0, 31.0, 63.0, 64.0, 100.0, -1.0, -2.0, -3.0, -7.0, -8.0, half - 1.0, -half, full - 1.0];
+            let values = [
+                0.0,
+                1.0,
+                2.0,
+                3.0,
+                7.0,
+                8.0,
+                31.0,
+                63.0,
+                64.0,
+                100.0,
+                -1.0,
+                -2.0,
+                -3.0,
+                -7.0,
+                -8.0,
+                half - 1.0,
+                -half,
+                full - 1.0,
+            ];
             let program = single(op, dtype);
             let (columns, len) = tuples(&program.inputs, &values);
             let columns: Vec<&Array> = columns.iter().collect();
@@ -267,7 +387,10 @@ fn integers_and_bool() {
                 for i in 0..len {
                     let x: Vec<i128> = (0..3).map(|n| columns.get(n).map_or(0, |c| c.int(i))).collect();
                     let logical = if dtype == DType::Bool { 1 } else { 8 * y.dtype.size() as u32 };
-                    let want = wrap(whole(op, x[0], x[1], x[2], if dtype == DType::Bool { 1 } else { bits }), logical);
+                    let want = wrap(
+                        whole(op, x[0], x[1], x[2], if dtype == DType::Bool { 1 } else { bits }),
+                        logical,
+                    );
                     let got = wrap(y.int(i), 8 * y.dtype.size() as u32);
                     assert_eq!(got, want, "{}({x:?}) in {dtype} on {isa:?}", op.name());
                 }
@@ -295,13 +418,18 @@ fn steps_to_the_next_number() {
         (f32::NAN, 1.0, f32::NAN),
         (1.0, f32::NAN, f32::NAN),
     ];
-    let column = |f: fn(&(f32, f32, f32)) -> f32| Array::of(DType::F32, &cases.iter().map(|c| f(c) as f64).collect::<Vec<_>>());
+    let column = |f: fn(&(f32, f32, f32)) -> f32| {
+        Array::of(DType::F32, &cases.iter().map(|c| f(c) as f64).collect::<Vec<_>>())
+    };
     let (a, b) = (column(|c| c.0), column(|c| c.1));
     for isa in Isa::supported() {
         let y = &run(&single(E::nextafter, DType::F32), &[], &[&a, &b], &[cases.len()].into(), isa)[0];
         for (i, &(a, b, want)) in cases.iter().enumerate() {
             let got = y.get(i) as f32;
-            assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{a} {b}: {got} on {isa:?}");
+            assert!(
+                got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                "{a} {b}: {got} on {isa:?}"
+            );
         }
     }
 }
@@ -329,7 +457,8 @@ fn floor_division_of_special_values_is_pythons() {
         (0.0, 3.0, 0.0, 0.0),
         (-0.0, 3.0, -0.0, 0.0),
     ];
-    let column = |f: fn(&(f64, f64, f64, f64)) -> f64| Array::of(DType::F64, &cases.iter().map(f).collect::<Vec<_>>());
+    let column =
+        |f: fn(&(f64, f64, f64, f64)) -> f64| Array::of(DType::F64, &cases.iter().map(f).collect::<Vec<_>>());
     let (a, b) = (column(|c| c.0), column(|c| c.1));
     for isa in Isa::supported() {
         for (op, want) in [(E::floor_divide, column(|c| c.2)), (E::remainder, column(|c| c.3))] {
@@ -348,9 +477,48 @@ fn floor_division_of_special_values_is_pythons() {
 #[test]
 fn casts() {
     let numbers = [
-        0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.9, -1.9, 2.5, 127.0, 128.0, 255.0, 256.0, -129.0, 300.7, 32768.0, 65504.0, 65519.0,
-        65520.0, 65536.0, 1e-5, 6e-8, 2.9e-8, 3e-8, 2147483647.0, 2147483648.0, -2147483649.0, 4294967296.0, 1e10, -1e10,
-        1e19, -1e19, 1e38, 3.5e38, 1e300, INF, -INF, NAN, 1.0 + 1.0 / 2048.0, 1.0 + 1.0 / 2048.0 + 1e-12, 1.00390625, 16777217.0,
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        -0.5,
+        1.9,
+        -1.9,
+        2.5,
+        127.0,
+        128.0,
+        255.0,
+        256.0,
+        -129.0,
+        300.7,
+        32768.0,
+        65504.0,
+        65519.0,
+        65520.0,
+        65536.0,
+        1e-5,
+        6e-8,
+        2.9e-8,
+        3e-8,
+        2147483647.0,
+        2147483648.0,
+        -2147483649.0,
+        4294967296.0,
+        1e10,
+        -1e10,
+        1e19,
+        -1e19,
+        1e38,
+        3.5e38,
+        1e300,
+        INF,
+        -INF,
+        NAN,
+        1.0 + 1.0 / 2048.0,
+        1.0 + 1.0 / 2048.0 + 1e-12,
+        1.00390625,
+        16777217.0,
     ];
     for &from in DType::ALL {
         let x = Array::of(from, &numbers);
@@ -372,8 +540,16 @@ fn casts() {
                             // Rust's own conversion truncates, saturates and takes NaN to 0.
                             assert_eq!(y.int(i), (have as i128).clamp(least, most), "{}", wrong());
                         }
-                        DType::F32 => assert!(got.to_bits() == (have as f32 as f64).to_bits() || have.is_nan() && got.is_nan(), "{}", wrong()),
-                        DType::F64 => assert!(got.to_bits() == have.to_bits() || have.is_nan() && got.is_nan(), "{}", wrong()),
+                        DType::F32 => assert!(
+                            got.to_bits() == (have as f32 as f64).to_bits() || have.is_nan() && got.is_nan(),
+                            "{}",
+                            wrong()
+                        ),
+                        DType::F64 => assert!(
+                            got.to_bits() == have.to_bits() || have.is_nan() && got.is_nan(),
+                            "{}",
+                            wrong()
+                        ),
                         _ => assert!(is_nearest(to, have, got), "{}", wrong()),
                     }
                 }
@@ -409,16 +585,20 @@ fn half_floats_convert_like_the_half_crate() {
         let all: Vec<u16> = (0..=u16::MAX).collect();
         let bytes: Vec<u8> = all.iter().flat_map(|h| h.to_le_bytes()).collect();
         let layout = crate::core::Layout::contiguous([all.len()].into());
-        for (dtype, convert) in
-            [(DType::F16, (|b| half::f16::from_bits(b).to_f32()) as fn(u16) -> f32), (DType::BF16, |b| half::bf16::from_bits(b).to_f32())]
-        {
+        for (dtype, convert) in [
+            (DType::F16, (|b| half::f16::from_bits(b).to_f32()) as fn(u16) -> f32),
+            (DType::BF16, |b| half::bf16::from_bits(b).to_f32()),
+        ] {
             let x = Array { bytes: bytes.clone(), dtype, layout: layout.clone() };
             let wide = &run(&cast(dtype, DType::F32), &[], &[&x], &[all.len()].into(), isa)[0];
             let back = &run(&cast(DType::F32, dtype), &[], &[wide], &[all.len()].into(), isa)[0];
             for &h in &all {
                 let (want, got) = (convert(h), wide.get(h as usize) as f32);
                 assert!(want.to_bits() == got.to_bits() || want.is_nan() && got.is_nan(), "{h:x} on {isa:?}");
-                assert!(back.bits(h as usize) == h as u64 || want.is_nan() && back.get(h as usize).is_nan(), "{h:x} on {isa:?}");
+                assert!(
+                    back.bits(h as usize) == h as u64 || want.is_nan() && back.get(h as usize).is_nan(),
+                    "{h:x} on {isa:?}"
+                );
             }
         }
     }

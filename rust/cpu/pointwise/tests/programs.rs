@@ -43,7 +43,13 @@ fn chain(dtype: DType) -> Program {
 const SCALARS: [Scalar; 2] = [Scalar::Float(1.37), Scalar::Float(0.25)];
 
 /// Every step as a program of its own.
-fn step_by_step(program: &Program, scalars: &[Scalar], inputs: &[&Array], shape: &Shape, isa: Isa) -> Vec<Array> {
+fn step_by_step(
+    program: &Program,
+    scalars: &[Scalar],
+    inputs: &[&Array],
+    shape: &Shape,
+    isa: Isa,
+) -> Vec<Array> {
     let mut steps: Vec<Array> = vec![];
     for &step in &program.steps {
         let mut one = Program::default();
@@ -89,7 +95,11 @@ fn fused_is_unfused_bit_for_bit() {
             let shape = Shape::new(&[len]);
             for isa in Isa::supported() {
                 let fused = run(&program, &SCALARS, &[&a, &b], &shape, isa);
-                assert_eq!(fused, step_by_step(&program, &SCALARS, &[&a, &b], &shape, isa), "{dtype} {len} {isa:?}");
+                assert_eq!(
+                    fused,
+                    step_by_step(&program, &SCALARS, &[&a, &b], &shape, isa),
+                    "{dtype} {len} {isa:?}"
+                );
             }
         }
     }
@@ -127,7 +137,12 @@ fn layouts_do_not_matter() {
                 for op in [E::sub, E::lt] {
                     let program = single(op, dtype);
                     let strided = run(&program, &[], &[&a, &b], &shape, isa::get());
-                    assert_eq!(strided, run(&program, &[], &[&pa, &pb], &shape, isa::get()), "{:?}", (dtype, left.clone(), b.layout));
+                    assert_eq!(
+                        strided,
+                        run(&program, &[], &[&pa, &pb], &shape, isa::get()),
+                        "{:?}",
+                        (dtype, left.clone(), b.layout)
+                    );
                 }
             }
         }
@@ -175,7 +190,8 @@ fn one_operation_takes_the_short_way() {
                 let mut got = empty(&program, &shape);
                 let outs = outs(&mut got, &shape);
                 let views: Vec<View> = inputs.iter().map(|a| a.view()).collect();
-                let map = Fused { program: Arc::new(program.clone()), scalars: scalars.iter().copied().collect() };
+                let map =
+                    Fused { program: Arc::new(program.clone()), scalars: scalars.iter().copied().collect() };
                 pointwise(&map, &views, &outs).unwrap();
                 assert_eq!(got, want);
             }
@@ -197,8 +213,10 @@ fn outputs_may_lie_over_operands() {
             let mut inputs = [a.clone(), b.clone()];
             let mut second = empty(&program, &shape).remove(1);
             let ptr = inputs[over].bytes.as_mut_ptr();
-            let outs =
-                [Out { ptr, shape: &shape, dtype }, Out { ptr: second.bytes.as_mut_ptr(), shape: &shape, dtype: DType::F32 }];
+            let outs = [
+                Out { ptr, shape: &shape, dtype },
+                Out { ptr: second.bytes.as_mut_ptr(), shape: &shape, dtype: DType::F32 },
+            ];
             pointwise(&map, &[inputs[0].view(), inputs[1].view()], &outs).unwrap();
             assert_eq!((&inputs[over].bytes, &second), (&want[0].bytes, &want[1]), "{dtype} over {over}");
 
@@ -247,8 +265,13 @@ fn outputs_that_are_inputs_or_scalars() {
     let program = Program {
         inputs: [DType::F32].into_iter().collect(),
         scalars: [DType::F32].into_iter().collect(),
-        steps: vec![apply(E::neg, DType::F32, &[Reg::Input(0)]), apply(E::exp, DType::F32, &[Reg::Scalar(0)])],
-        outputs: [Reg::Input(0), Reg::Step(0), Reg::Step(0), Reg::Scalar(0), Reg::Step(1)].into_iter().collect(),
+        steps: vec![
+            apply(E::neg, DType::F32, &[Reg::Input(0)]),
+            apply(E::exp, DType::F32, &[Reg::Scalar(0)]),
+        ],
+        outputs: [Reg::Input(0), Reg::Step(0), Reg::Step(0), Reg::Scalar(0), Reg::Step(1)]
+            .into_iter()
+            .collect(),
     };
     let got = run(&program, &SCALARS[..1], &[&a], &shape, isa::get());
     assert_eq!(got[0], a);
@@ -271,8 +294,9 @@ fn segments_are_runs_of_one_program() {
         let views: Vec<[View; 2]> = arrays.iter().map(|a| [a.view(), a.view()]).collect();
         let outputs: Vec<Vec<Out>> = got.iter_mut().zip(&shapes).map(|(o, shape)| outs(o, shape)).collect();
         let scalars: Vec<[Scalar; 2]> = (0..6).map(|i| [Scalar::Float(i as f64), SCALARS[1]]).collect();
-        let segments: Vec<Segment> =
-            (0..6).map(|i| Segment { scalars: &scalars[i], inputs: &views[i], outputs: &outputs[i] }).collect();
+        let segments: Vec<Segment> = (0..6)
+            .map(|i| Segment { scalars: &scalars[i], inputs: &views[i], outputs: &outputs[i] })
+            .collect();
         pointwise_segments(&program, &segments).unwrap();
         for i in 0..6 {
             let want = run(&program, &scalars[i], &[&arrays[i], &arrays[i]], &shapes[i], isa::get());
