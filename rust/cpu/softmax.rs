@@ -151,6 +151,7 @@ where
     }
     let change = Vector::<S>::of(if LOG { total.ln() } else { 1.0 / total });
     let mut at = 0;
+    // SAFETY: as above, the row has `n` elements, all written by now.
     unsafe {
         while at + S::WIDTH <= n {
             let y = Vector(S::load(to.add(at)));
