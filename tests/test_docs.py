@@ -16,7 +16,10 @@ from oxon import _core, nn, optim
 GLOBALS = {"ox": ox, "nn": nn, "optim": optim, "F": nn.functional}
 ROOT = Path(__file__).parents[1]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-MODULES = ["oxon", *(m.name for m in pkgutil.walk_packages(ox.__path__, "oxon.") if not m.name.endswith("_core"))]
+MODULES = [
+    "oxon",
+    *(m.name for m in pkgutil.walk_packages(ox.__path__, "oxon.") if not m.name.endswith("_core")),
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

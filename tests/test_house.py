@@ -116,7 +116,9 @@ def test_files_are_short_and_say_what_lives_there() -> None:
 def test_the_stub_has_the_table() -> None:
     text = make_stub.STUB.read_text()
     lines = [line for line in text.splitlines() if line]
-    assert [line for line in make_stub.render(text).splitlines() if line] == lines, "run `python tests/make_stub.py`"
+    assert [line for line in make_stub.render(text).splitlines() if line] == lines, (
+        "run `python tests/make_stub.py`"
+    )
 
 
 def test_every_operation_of_the_table_is_documented_and_decided() -> None:
