@@ -1,12 +1,12 @@
 """oxon beside NumPy, and beside PyTorch and JAX where they are installed: `python benches/compare.py`.
 
-Every line is one task in all libraries that know it. Rounds are interleaved, so that whatever else the machine
-does meets all alike; what is printed is the median of the paired ratios `time of the peer / time of oxon` with
-its 95 % interval. A ratio of 1 is a tie, 2 means that oxon takes half the time. *Level* is a ratio of at least
-0.95.
+Every line is one task in all libraries that know it. Rounds are interleaved, so that whatever else the
+machine does meets all alike; what is printed is the median of the paired ratios `time of the peer / time of
+oxon` with its 95 % interval. A ratio of 1 is a tie, 2 means that oxon takes half the time. *Level* is a ratio
+of at least 0.95.
 
-`--only REGEX` picks tasks, `--rounds N` (at least 15), `--threads N` for all libraries, `--json FILE` keeps the
-figures.
+`--only REGEX` picks tasks, `--rounds N` (at least 15), `--threads N` for all libraries, `--json FILE` keeps
+the figures.
 """
 
 from __future__ import annotations
