@@ -10,8 +10,16 @@ use std::fmt;
 pub const MAX_RANK: usize = 32;
 
 /// Sizes per axis; inline up to six axes.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(PartialEq, Eq, Hash, Default)]
 pub struct Shape(SmallVec<[usize; 6]>);
+
+/// As one copy of memory, which a vector's own clone is not.
+impl Clone for Shape {
+    #[inline]
+    fn clone(&self) -> Shape {
+        Shape(SmallVec::from_slice(&self.0))
+    }
+}
 
 impl Shape {
     pub fn new(sizes: &[usize]) -> Shape {
@@ -118,11 +126,19 @@ impl fmt::Debug for Shape {
 pub type Strides = SmallVec<[isize; 6]>;
 
 /// A strided window onto a buffer. `offset + Σ index[i] · strides[i]` is an element's place.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
     pub shape: Shape,
     pub strides: Strides,
     pub offset: usize,
+}
+
+impl Clone for Layout {
+    #[inline]
+    fn clone(&self) -> Layout {
+        let strides = Strides::from_slice(&self.strides);
+        Layout { shape: self.shape.clone(), strides, offset: self.offset }
+    }
 }
 
 impl Layout {
@@ -238,7 +254,7 @@ impl Layout {
     /// The same elements in row-major order under another shape of the same count, or `None` when
     /// that needs a copy.
     pub fn reshape(&self, shape: &Shape) -> Option<Layout> {
-        if self.is_contiguous() {
+        if self.is_contiguous() || self.count() == 0 {
             return Some(Layout { strides: shape.strides(), shape: shape.clone(), offset: self.offset });
         }
         // Old axes of size 1 say nothing; walk both shapes in runs of equal element count, each run

@@ -49,7 +49,8 @@ impl Value {
 #[derive(Clone, Debug)]
 pub struct Operand {
     pub value: Value,
-    pub layout: Layout,
+    /// Shared with the tensor, and by all that are seen in the same way.
+    pub layout: Arc<Layout>,
 }
 
 impl Operand {

@@ -8,8 +8,8 @@
 
 use crate::core::DType;
 use crate::ir::{Elementwise, Program, Reg, Step};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Programs stay within what a GPU binds at once and what keeps a block's registers in L1.
@@ -465,8 +465,8 @@ struct Builder<'a> {
     inputs: Vec<OperandRef>,
     scalars: Vec<ScalarRef>,
     /// Values of items, and of places outside the chain.
-    regs: HashMap<usize, Reg>,
-    places: HashMap<u32, Reg>,
+    regs: FxHashMap<usize, Reg>,
+    places: FxHashMap<u32, Reg>,
 }
 
 impl<'a> Builder<'a> {
@@ -476,8 +476,8 @@ impl<'a> Builder<'a> {
             program: Program::default(),
             inputs: vec![],
             scalars: vec![],
-            regs: HashMap::new(),
-            places: HashMap::new(),
+            regs: FxHashMap::default(),
+            places: FxHashMap::default(),
         }
     }
 
@@ -543,7 +543,7 @@ impl<'a> Builder<'a> {
 /// Plans by structure, least recently used ones forgotten.
 #[derive(Default)]
 pub struct Cache {
-    plans: HashMap<Vec<Item>, (Arc<Plan>, u64)>,
+    plans: FxHashMap<Vec<Item>, (Arc<Plan>, u64)>,
     clock: u64,
 }
 

@@ -8,9 +8,9 @@ use crate::core::{Error, Layout, Result, Shape};
 use crate::ir::Kernel;
 use crate::ir::kernel::{Arg, Fused, Scalars};
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -145,7 +145,8 @@ fn claim(roots: Vec<Arc<Node>>) -> Vec<Claimed> {
 fn describe(batch: &[Claimed]) -> Vec<Item> {
     // Strong references to each node from within the batch: one of its own, one an operand.
     let mut inside = vec![1usize; batch.len()];
-    let mut places: HashMap<(*const Node, usize), SmallVec<[(&Layout, u32); 2]>> = HashMap::new();
+    let mut places: FxHashMap<(*const Node, usize), SmallVec<[(&Arc<Layout>, u32); 2]>> =
+        FxHashMap::default();
     let mut place_count = 0;
     let mut shapes: Vec<&Shape> = vec![];
     let mut items: Vec<Item> = Vec::with_capacity(batch.len());
@@ -224,7 +225,7 @@ fn kind_of(work: &Work, outputs: &Specs) -> Kind {
 /// The task of a node that runs by itself, from a memory of those made before.
 fn alone_task(node: &Node, work: &Work) -> Arc<Task> {
     thread_local! {
-        static TASKS: RefCell<HashMap<Item, Arc<Task>>> = RefCell::default();
+        static TASKS: RefCell<FxHashMap<Item, Arc<Task>>> = RefCell::default();
     }
     let kind = kind_of(work, &node.outputs);
     if !kind.is_elementwise() {

@@ -17,7 +17,7 @@ pub struct Tensor(Arc<Inner>);
 
 struct Inner {
     value: Value,
-    layout: Layout,
+    layout: Arc<Layout>,
     edge: Edge,
     /// Made by indexing or reshaping: in-place methods refuse it.
     view: bool,
@@ -30,20 +30,23 @@ impl fmt::Debug for Tensor {
 }
 
 impl Tensor {
-    fn new(value: Value, layout: Layout) -> Tensor {
+    fn new(value: Value, layout: Arc<Layout>) -> Tensor {
         Tensor(Arc::new(Inner { value, layout, edge: Edge::None, view: false }))
     }
 
     /// A tensor that holds `buffer`, row-major.
     pub fn from_buffer(device: Device, shape: Shape, dtype: DType, buffer: Buffer) -> Tensor {
-        let layout = Layout::contiguous(shape.clone());
+        let layout = Arc::new(Layout::contiguous(shape.clone()));
         Tensor::new(Value { node: Node::ready(device, Spec { shape, dtype }, buffer), output: 0 }, layout)
     }
 
     /// A tensor on the CPU that sees `memory` through `layout`, in a buffer of `len` elements.
     pub fn from_memory(memory: cpu::Memory, len: usize, layout: Layout, dtype: DType) -> Tensor {
         let spec = Spec { shape: Shape::new(&[len]), dtype };
-        Tensor::new(Value { node: Node::ready(Device::Cpu, spec, Buffer::Cpu(memory)), output: 0 }, layout)
+        Tensor::new(
+            Value { node: Node::ready(Device::Cpu, spec, Buffer::Cpu(memory)), output: 0 },
+            Arc::new(layout),
+        )
     }
 
     /// Appends a node for `kernel` and gives its outputs; nothing runs yet.
@@ -54,14 +57,21 @@ impl Tensor {
         outputs: Specs,
     ) -> Result<SmallVec<[Tensor; 1]>> {
         let line = if kernel.fails_late() { user_line() } else { None };
+        // Most results have the layout of an operand.
+        let fresh = |shape: &Shape| {
+            let same =
+                |o: &&Operand| o.layout.shape == *shape && o.layout.offset == 0 && o.layout.is_contiguous();
+            match operands.iter().find(same) {
+                Some(operand) => operand.layout.clone(),
+                None => Arc::new(Layout::contiguous(shape.clone())),
+            }
+        };
+        let layouts: SmallVec<[Arc<Layout>; 1]> = outputs.iter().map(|spec| fresh(&spec.shape)).collect();
         let node = Node::pending(device, outputs, Work { kernel, operands, line });
-        let out = node
-            .outputs
-            .iter()
+        let out = layouts
+            .into_iter()
             .enumerate()
-            .map(|(output, spec)| {
-                Tensor::new(Value { node: node.clone(), output }, Layout::contiguous(spec.shape.clone()))
-            })
+            .map(|(output, layout)| Tensor::new(Value { node: node.clone(), output }, layout))
             .collect();
         window::push(&node)?;
         Ok(out)
@@ -113,6 +123,7 @@ impl Tensor {
 
     /// The same elements seen through another layout, without history.
     pub fn with_layout(&self, layout: Layout) -> Tensor {
+        let layout = Arc::new(layout);
         Tensor(Arc::new(Inner { value: self.0.value.clone(), layout, edge: Edge::None, view: true }))
     }
 

@@ -11,7 +11,7 @@ use crate::ir::kernel::{self, Kernel};
 use crate::ir::sym::{Expr, Term};
 use crate::ir::{Class, Elementwise};
 use smallvec::SmallVec;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// An argument: a tensor, or a Python number, which is weak.
 #[derive(Clone, Debug)]
@@ -69,6 +69,9 @@ pub fn apply(op: Elementwise, args: &[Arg]) -> Result<Tensor> {
     let dtype = op.argument(found)?;
     let mut shape = tensors[0].shape().clone();
     for t in &tensors[1..] {
+        if *t.shape() == shape {
+            continue;
+        }
         shape = match shape.broadcast(t.shape()) {
             Some(shape) => shape,
             None => bail!(Shape, "{}: shapes {} do not broadcast", op.name(), shapes(&tensors)),
@@ -101,7 +104,8 @@ fn make(device: Device, op: Elementwise, dtype: DType, args: &[Arg], shape: &Sha
             Arg::Tensor(t) => {
                 let mut operand = t.operand();
                 if t.shape() != shape {
-                    operand.layout = operand.layout.broadcast_to(shape).expect("broadcast shapes");
+                    let layout = operand.layout.broadcast_to(shape).expect("broadcast shapes");
+                    operand.layout = Arc::new(layout);
                 }
                 operands.push(operand);
                 kernel::Arg::Input(operands.len() as u8 - 1)

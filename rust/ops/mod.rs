@@ -55,7 +55,7 @@ fn node(kernel: Kernel, tensors: &[&Tensor], shape: Shape, dtype: DType) -> Resu
 
 /// A node with one output on a device.
 fn source(device: Device, kernel: Kernel, operands: Operands, shape: Shape, dtype: DType) -> Result<Tensor> {
-    let specs = Specs::from_elem(Spec { shape, dtype }, 1);
+    let specs = Specs::from_buf([Spec { shape, dtype }]);
     Ok(Tensor::pending(device, kernel, operands, specs)?.remove(0))
 }
 
