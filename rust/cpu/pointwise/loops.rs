@@ -94,9 +94,10 @@ impl<S: Lanes> Stored for Truths<S> {
     }
 }
 
-/// Loops over float vectors.
+/// Loops over float vectors. `short` bodies stand in the loop over whole vectors and once more for the
+/// rest; `long` ones stand once, and the loop asks each time which it is.
 macro_rules! on_vectors {
-    ($($name:ident: $bound:ident($($arg:ident $place:literal),+) => $result:expr;)*) => {$(
+    ($($name:ident: $length:ident $bound:ident($($arg:ident $place:literal),+) => $result:expr;)*) => {$(
         struct $name<O, E>(PhantomData<(O, E)>);
 
         impl<O: $bound, E: Real> Body for $name<O, E> {
@@ -104,27 +105,44 @@ macro_rules! on_vectors {
             unsafe fn run<A: Arch>(args: &[*const u8; 3], out: *mut u8, len: usize) {
                 $(let $arg = args[$place].cast::<E>();)+
                 let width = <E::In<A> as Lanes>::WIDTH;
-                let mut i = 0;
                 // SAFETY: `i + width <= len`, or `count` elements are left.
-                unsafe {
-                    while i + width <= len {
-                        $(let $arg = Vector(<E::In<A> as Lanes>::load($arg.add(i)));)+
-                        let y = $result;
-                        let to = out.add(i * size_of_stored(&y));
-                        y.store(to);
-                        i += width;
-                    }
-                    if i < len {
-                        let count = len - i;
-                        $(let $arg = Vector(<E::In<A> as Lanes>::load_part($arg.add(i), count));)+
-                        let y = $result;
-                        let to = out.add(i * size_of_stored(&y));
-                        y.store_part(to, count);
-                    }
-                }
+                unsafe { on_vectors!(@$length len width out i ($($arg)+) $result) }
             }
         }
     )*};
+    (@short $len:ident $width:ident $out:ident $i:ident ($($arg:ident)+) $result:expr) => {{
+        let mut $i = 0;
+        while $i + $width <= $len {
+            $(let $arg = Vector(<E::In<A> as Lanes>::load($arg.add($i)));)+
+            let y = $result;
+            let to = $out.add($i * size_of_stored(&y));
+            y.store(to);
+            $i += $width;
+        }
+        if $i < $len {
+            let count = $len - $i;
+            $(let $arg = Vector(<E::In<A> as Lanes>::load_part($arg.add($i), count));)+
+            let y = $result;
+            let to = $out.add($i * size_of_stored(&y));
+            y.store_part(to, count);
+        }
+    }};
+    (@long $len:ident $width:ident $out:ident $i:ident ($($arg:ident)+) $result:expr) => {{
+        let mut $i = 0;
+        while $i < $len {
+            let count = $len - $i;
+            let whole = count >= $width;
+            $(let $arg = Vector(if whole {
+                <E::In<A> as Lanes>::load($arg.add($i))
+            } else {
+                <E::In<A> as Lanes>::load_part($arg.add($i), count)
+            });)+
+            let y = $result;
+            let to = $out.add($i * size_of_stored(&y));
+            if whole { y.store(to) } else { y.store_part(to, count) }
+            $i += $width;
+        }
+    }};
 }
 
 #[inline(always)]
@@ -133,12 +151,12 @@ const fn size_of_stored<T: Stored>(_: &T) -> usize {
 }
 
 on_vectors! {
-    VectorUnaryNumber: UnaryNumber(x 0) => O::apply(x);
-    VectorUnaryFloat: UnaryFloat(x 0) => O::apply(x);
-    VectorUnaryTest: UnaryTest(x 0) => Truths::<E::In<A>>(O::apply(x));
-    VectorBinaryNumber: BinaryNumber(a 0, b 1) => O::apply(a, b);
-    VectorBinaryFloat: BinaryFloat(a 0, b 1) => O::apply(a, b);
-    VectorBinaryCompare: BinaryCompare(a 0, b 1) => Truths::<E::In<A>>(O::apply(a, b));
+    VectorUnaryNumber: short UnaryNumber(x 0) => O::apply(x);
+    VectorUnaryFloat: long UnaryFloat(x 0) => O::apply(x);
+    VectorUnaryTest: short UnaryTest(x 0) => Truths::<E::In<A>>(O::apply(x));
+    VectorBinaryNumber: short BinaryNumber(a 0, b 1) => O::apply(a, b);
+    VectorBinaryFloat: long BinaryFloat(a 0, b 1) => O::apply(a, b);
+    VectorBinaryCompare: short BinaryCompare(a 0, b 1) => Truths::<E::In<A>>(O::apply(a, b));
 }
 
 /// Loops over single integers, which the compiler vectorises.
