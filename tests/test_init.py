@@ -29,18 +29,20 @@ REPRS = {
     "AdaptiveAvgPool2d(output_size=(1, None))": nn.AdaptiveAvgPool2d((1, None)),
     "AdaptiveMaxPool1d(output_size=2)": nn.AdaptiveMaxPool1d(2),
     "AdaptiveMaxPool2d(output_size=7)": nn.AdaptiveMaxPool2d(7),
-    "BatchNorm1d(4, eps=1e-05, momentum=None, affine=True, track_running_stats=True)": nn.BatchNorm1d(
+    "BatchNorm1d(4, eps=1e-05, momentum=None, affine=True, bias=True, track_running_stats=True)": nn.BatchNorm1d(
         4, momentum=None
     ),
-    "BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)": nn.BatchNorm2d(3),
-    "InstanceNorm1d(3, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False)": nn.InstanceNorm1d(
+    "BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)": nn.BatchNorm2d(
         3
     ),
-    "InstanceNorm2d(3, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False)": nn.InstanceNorm2d(
+    "InstanceNorm1d(3, eps=1e-05, momentum=0.1, affine=False, bias=False, track_running_stats=False)": nn.InstanceNorm1d(
         3
     ),
-    "GroupNorm(3, 6, eps=1e-05, affine=True)": nn.GroupNorm(3, 6),
-    "LayerNorm((64,), eps=1e-05, elementwise_affine=True)": nn.LayerNorm(64),
+    "InstanceNorm2d(3, eps=1e-05, momentum=0.1, affine=False, bias=False, track_running_stats=False)": nn.InstanceNorm2d(
+        3
+    ),
+    "GroupNorm(3, 6, eps=1e-05, affine=True, bias=True)": nn.GroupNorm(3, 6),
+    "LayerNorm((64,), eps=1e-05, elementwise_affine=True, bias=True)": nn.LayerNorm(64),
     "RMSNorm((64,), eps=None, elementwise_affine=True)": nn.RMSNorm(64),
     "Dropout(p=0.5, inplace=False)": nn.Dropout(),
     "Dropout1d(p=0.2, inplace=False)": nn.Dropout1d(0.2),

@@ -442,7 +442,7 @@ def test_repr_is_pytorchs():
             "  (blocks): ModuleList(",
             "    (0-1): 2 x Block(",
             "      (fc): Linear(in_features=4, out_features=4, bias=True)",
-            "      (norm): BatchNorm1d(4, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)",
+            "      (norm): BatchNorm1d(4, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)",
             "    )",
             "  )",
             "  (heads): ModuleDict(",
@@ -472,7 +472,7 @@ def test_an_error_says_in_which_module():
     assert notes(lambda: nn.Sequential(nn.Tanh(), model)(x)) == ["in model.1.2 Linear(9, 2)"]
     assert notes(lambda: nn.Sequential(nn.Conv2d(3, 4, 3))(x)) == ["in model.0 Conv2d(3, 4)"]
     assert notes(lambda: nn.LayerNorm(7)(x)) == [
-        "in model LayerNorm((7,), eps=1e-05, elementwise_affine=True)"
+        "in model LayerNorm((7,), eps=1e-05, elementwise_affine=True, bias=True)"
     ]
 
 

@@ -67,6 +67,19 @@ def test_batch_norm_without_running_statistics():
     assert norm.running_mean is None
 
 
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(4, bias=False), nn.GroupNorm(2, 4, bias=False)])
+def test_norm_without_bias(layer):
+    x = draw(3, 4, 5)
+    plain = (
+        nn.BatchNorm1d(4, affine=False)
+        if isinstance(layer, nn.BatchNorm1d)
+        else nn.GroupNorm(2, 4, affine=False)
+    )
+    layer.double().load_state_dict({"weight": draw(4)}, strict=False)
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+    assert_close(layer(t64(x)), plain.double()(t64(x)).numpy() * draw(4).reshape(4, 1))
+
+
 def test_batch_norm_cumulative_mean():
     norm = nn.BatchNorm1d(3, momentum=None).double()
     batches = [draw(5, 3, seed=s) for s in range(4)]

@@ -25,11 +25,11 @@ LAYERS = {
     "BCEWithLogitsLoss": "weight=None, *, reduction='mean', pos_weight=None",
     "BatchNorm1d": (
         "num_features, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, *, "
-        "device=None, dtype=None"
+        "device=None, dtype=None, bias=True"
     ),
     "BatchNorm2d": (
         "num_features, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, *, "
-        "device=None, dtype=None"
+        "device=None, dtype=None, bias=True"
     ),
     "Bilinear": "in1_features, in2_features, out_features, bias=True, *, device=None, dtype=None",
     "Conv1d": (
@@ -48,7 +48,7 @@ LAYERS = {
     "Embedding": "num_embeddings, embedding_dim, padding_idx=None, *, device=None, dtype=None",
     "Flatten": "start_dim=1, end_dim=-1",
     "GaussianNLLLoss": "*, full=False, eps=1e-06, reduction='mean'",
-    "GroupNorm": "num_groups, num_channels, eps=1e-05, affine=True, *, device=None, dtype=None",
+    "GroupNorm": "num_groups, num_channels, eps=1e-05, affine=True, *, device=None, dtype=None, bias=True",
     "Hardshrink": "lambd=0.5",
     "Hardsigmoid": "inplace=False",
     "Hardswish": "inplace=False",
@@ -57,11 +57,11 @@ LAYERS = {
     "HuberLoss": "reduction='mean', delta=1.0",
     "InstanceNorm1d": (
         "num_features, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False, *, "
-        "device=None, dtype=None"
+        "device=None, dtype=None, bias=True"
     ),
     "InstanceNorm2d": (
         "num_features, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False, *, "
-        "device=None, dtype=None"
+        "device=None, dtype=None, bias=True"
     ),
     "KLDivLoss": "reduction='mean', log_target=False",
     "L1Loss": "reduction='mean'",

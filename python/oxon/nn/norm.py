@@ -38,6 +38,7 @@ class _RunningNorm(Module):
         track_running_stats: bool,
         device: str | None,
         dtype: DType | None,
+        bias: bool,
     ) -> None:
         super().__init__()
         self.num_features = num_features
@@ -47,7 +48,7 @@ class _RunningNorm(Module):
         self.track_running_stats = track_running_stats
         size = (num_features,)
         self.weight = Parameter(ones(size, device=device, dtype=dtype)) if affine else None
-        self.bias = Parameter(zeros(size, device=device, dtype=dtype)) if affine else None
+        self.bias = Parameter(zeros(size, device=device, dtype=dtype)) if affine and bias else None
         track = track_running_stats
         self.register_buffer("running_mean", zeros(size, device=device, dtype=dtype) if track else None)
         self.register_buffer("running_var", ones(size, device=device, dtype=dtype) if track else None)
@@ -66,8 +67,9 @@ class _RunningNorm(Module):
     def reset_parameters(self) -> None:
         """Back to weight 1, bias 0 and no running statistics."""
         self.reset_running_stats()
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def _check(self, x: Tensor, channel_axis: int = 1) -> None:
@@ -82,7 +84,7 @@ class _RunningNorm(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 
@@ -97,8 +99,9 @@ class _BatchNorm(_RunningNorm):
         *,
         device: str | None = None,
         dtype: DType | None = None,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
@@ -124,7 +127,7 @@ class BatchNorm1d(_BatchNorm):
     """Brings each channel of a batch of vectors or sequences to mean 0 and variance 1; see `BatchNorm2d`.
 
     Args:
-        num_features, eps, momentum, affine, track_running_stats: as `BatchNorm2d`'s.
+        num_features, eps, momentum, affine, track_running_stats, bias: as `BatchNorm2d`'s.
 
     Shape:
         `(N, C)` or `(N, C, L)`, kept.
@@ -151,6 +154,7 @@ class BatchNorm2d(_BatchNorm):
         momentum: the share of a batch in the running statistics; None for the mean over all batches.
         affine: whether weight and bias are learned, or left out.
         track_running_stats: whether there are running statistics; without them evaluation uses the batch's.
+        bias: whether there is a bias too.
 
     Shape:
         `(N, C, H, W)`, kept.
@@ -184,8 +188,9 @@ class _InstanceNorm(_RunningNorm):
         *,
         device: str | None = None,
         dtype: DType | None = None,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         batched = x.ndim == max(self.ranks)
@@ -207,7 +212,7 @@ class InstanceNorm1d(_InstanceNorm):
     """Brings each channel of each sequence to mean 0 and variance 1; see `InstanceNorm2d`.
 
     Args:
-        num_features, eps, momentum, affine, track_running_stats: as `InstanceNorm2d`'s.
+        num_features, eps, momentum, affine, track_running_stats, bias: as `InstanceNorm2d`'s.
 
     Shape:
         `(N, C, L)` or `(C, L)`, kept.
@@ -232,6 +237,7 @@ class InstanceNorm2d(_InstanceNorm):
         momentum: the share of a batch in the running statistics.
         affine: whether weight and bias are learned.
         track_running_stats: whether there are running statistics, which evaluation then uses.
+        bias: whether there is a bias too.
 
     Shape:
         `(N, C, H, W)` or `(C, H, W)`, kept.
@@ -255,6 +261,7 @@ class GroupNorm(Module):
         num_channels: the number of channels C.
         eps: added to the variance.
         affine: whether weight and bias are learned.
+        bias: whether there is a bias too.
 
     Shape:
         `(N, C, *)`, kept.
@@ -275,6 +282,7 @@ class GroupNorm(Module):
         *,
         device: str | None = None,
         dtype: DType | None = None,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if num_groups < 1 or num_channels % num_groups:
@@ -283,20 +291,25 @@ class GroupNorm(Module):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        self.weight = Parameter(ones((num_channels,), device=device, dtype=dtype)) if affine else None
-        self.bias = Parameter(zeros((num_channels,), device=device, dtype=dtype)) if affine else None
+        size = (num_channels,)
+        self.weight = Parameter(ones(size, device=device, dtype=dtype)) if affine else None
+        self.bias = Parameter(zeros(size, device=device, dtype=dtype)) if affine and bias else None
 
     def reset_parameters(self) -> None:
         """Back to weight 1 and bias 0."""
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 def _shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -354,7 +367,10 @@ class LayerNorm(Module):
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class RMSNorm(Module):
