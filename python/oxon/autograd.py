@@ -234,11 +234,9 @@ class Function:
             ]
             if again and is_grad_enabled():
                 # To be differentiated again, they come from another call that is like this one.
-                values = {i: saved[k] for k, i in again.items()}
-                same = [
-                    values.get(i) or _core.empty(shape, dtype=dtype, device=device)
-                    for i, (shape, dtype, device) in enumerate(kinds)
-                ]
+                same = [_core.empty(shape, dtype=dtype, device=device) for shape, dtype, device in kinds]
+                for k, i in again.items():
+                    same[i] = ctx.saved_tensors[k]
                 linked = _core._record(tensors, same, rule)
                 ctx._saved = tuple(linked[again[k]] if k in again else t for k, t in enumerate(saved))
             try:

@@ -53,8 +53,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> import oxon as ox
     >>> model.load_state_dict(ox.load("model.safetensors"))  # doctest: +SKIP
     """
-    open(path, "rb").close()  # for Python's own exceptions, FileNotFoundError above all
-    tensors, metadata = load_safetensors(os.fspath(path))
+    name = os.fspath(path)  # a number is no path, though `open` takes it for a file that is open already
+    open(name, "rb").close()  # for Python's own exceptions, FileNotFoundError above all
+    tensors, metadata = load_safetensors(name)
     if _TREE not in metadata:
         return tensors
     import json
@@ -62,9 +63,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     try:
         return _decode(json.loads(metadata[_TREE]), tensors)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise OSError(
-            f"load: {os.fspath(path)}: the structure in its metadata is damaged: {error!r}"
-        ) from error
+        raise OSError(f"load: {name}: the structure in its metadata is damaged: {error!r}") from error
 
 
 def _encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -102,7 +102,7 @@ static POOL: Pool = Pool {
 };
 
 /// What this process may use: the machine's memory, or the control group's limit where that is lower.
-fn limit() -> usize {
+pub fn limit() -> usize {
     static LIMIT: OnceLock<usize> = OnceLock::new();
     *LIMIT.get_or_init(|| {
         let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();

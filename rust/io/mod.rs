@@ -40,6 +40,9 @@ impl View for &Entry {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
+        if self.0.count() == 0 {
+            return Cow::Borrowed(&[]);
+        }
         let size = self.0.dtype().size();
         let start = self.0.layout().offset * size;
         let bytes = self.0.host().map_or(&[][..], Memory::bytes);

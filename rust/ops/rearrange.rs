@@ -4,7 +4,7 @@
 use super::{create, elementwise, host, index, join, reduce, view};
 use crate::bail;
 use crate::core::{Layout, Result, Scalar, Shape};
-use crate::graph::Tensor;
+use crate::graph::{Buffer, Device, Tensor};
 use crate::ir::Elementwise as E;
 use crate::ir::kernel::Scatter;
 use elementwise::Arg;
@@ -83,6 +83,8 @@ pub fn repeat_each(x: &Tensor, times: &Tensor, axis: usize) -> Result<Tensor> {
     }
     let total = times.iter().try_fold(0usize, |sum, &n| sum.checked_add(n as usize)).unwrap_or(usize::MAX);
     Shape::checked(OP, &[total])?;
+    // An error if there is no room for the places, which are gathered on the host.
+    drop(Buffer::alloc(Device::Cpu, total.saturating_mul(size_of::<i64>()))?);
     let places: Vec<i64> = (0..).zip(times).flat_map(|(i, n)| std::iter::repeat_n(i, n as usize)).collect();
     index::take(x, &host::tensor(&places, &Shape::new(&[total]), x.device())?, axis)
 }
@@ -113,6 +115,9 @@ pub fn triu(x: &Tensor, diagonal: i64) -> Result<Tensor> {
 pub fn diagonal(x: &Tensor, offset: i64, first: usize, second: usize) -> Result<Tensor> {
     if first == second {
         bail!(Value, "diagonal: the two axes must differ, got {first} twice");
+    }
+    if first.max(second) >= x.rank() {
+        bail!(Shape, "diagonal: {} is no matrix; at least two axes are needed", x.shape());
     }
     let (rows, columns) = (x.shape()[first], x.shape()[second]);
     let (down, right) = (offset.min(0).unsigned_abs() as usize, offset.max(0) as usize);

@@ -83,12 +83,14 @@ pub fn unflatten(x: &Tensor, axis: usize, sizes: &[i64]) -> Result<Tensor> {
     if parts.count() != x.shape()[axis] {
         bail!(Shape, "unflatten: axis {axis} of {} is not made of {parts}", x.shape());
     }
-    view::reshape(x, &Shape::new(&[&x.shape()[..axis], &parts[..], &x.shape()[axis + 1..]].concat()))
+    let sizes = [&x.shape()[..axis], &parts[..], &x.shape()[axis + 1..]].concat();
+    view::reshape(x, &Shape::checked("unflatten", &sizes)?)
 }
 
 /// The differences of neighbours along an axis, `times` times.
 pub fn diff(x: &Tensor, times: usize, axis: usize) -> Result<Tensor> {
-    (0..times).try_fold(x.clone(), |x, _| {
+    // When nothing is left, nothing changes any more.
+    (0..times.min(x.shape()[axis])).try_fold(x.clone(), |x, _| {
         let n = x.shape()[axis].saturating_sub(1);
         let (low, high) =
             (view::slice(&x, axis, 0, n, 1)?, view::slice(&x, axis, 1.min(x.shape()[axis]), n, 1)?);

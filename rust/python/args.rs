@@ -84,6 +84,34 @@ pub fn tensor(op: &str, value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     }
 }
 
+/// Tensors in a sequence, which is gone through one by one: what it says of its length is not believed.
+pub fn tensors(op: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<Tensor>> {
+    tensors_or_none(op, value)?
+        .into_iter()
+        .map(|t| t.ok_or_else(|| PyTypeError::new_err(format!("{op}: expected tensors, got None"))))
+        .collect()
+}
+
+/// [`tensors`] of which any may be `None`.
+pub fn tensors_or_none(op: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<Option<Tensor>>> {
+    let items = value.try_iter().map_err(|_| {
+        PyTypeError::new_err(format!("{op}: expected a sequence of tensors, got {}", type_name(value)))
+    })?;
+    let mut out = vec![];
+    for item in items {
+        let item = item?;
+        out.push(match item.cast::<PyTensor>() {
+            Ok(t) => Some(t.get().get()),
+            Err(_) if item.is_none() => None,
+            Err(_) => {
+                let kind = type_name(&item);
+                return Err(PyTypeError::new_err(format!("{op}: expected tensors, got {kind}")));
+            }
+        });
+    }
+    Ok(out)
+}
+
 /// An integer, from anything with `__index__`.
 pub fn index(op: &str, value: &Bound<'_, PyAny>) -> PyResult<i64> {
     if value.cast::<PyFloat>().is_ok() || value.cast::<PyString>().is_ok() {

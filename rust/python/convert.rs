@@ -6,7 +6,7 @@ use super::{args, dlpack, dtype, numpy};
 use crate::bail;
 use crate::core::layout::MAX_RANK;
 use crate::core::{DType, Element, Error, Layout, Result, Scalar, Shape};
-use crate::cpu::Memory;
+use crate::cpu::{self, Memory};
 use crate::graph::{Buffer, Device, Tensor};
 use crate::{for_dtype, ops};
 use half::{bf16, f16};
@@ -78,6 +78,14 @@ fn ragged(shape: &[usize]) -> PyErr {
     ))
 }
 
+/// Whether so many numbers can be held until their dtype is known.
+fn fits_memory(count: usize) -> Result<()> {
+    if count.saturating_mul(size_of::<Scalar>()) > cpu::memory::limit() {
+        bail!(Memory, "tensor: a sequence of {count} numbers is too large for memory");
+    }
+    Ok(())
+}
+
 /// Appends the numbers of `value`, which lies `depth` levels deep.
 fn collect(value: &Bound<'_, PyAny>, depth: usize, found: &mut Nested) -> PyResult<()> {
     if depth > MAX_RANK {
@@ -101,6 +109,9 @@ fn collect(value: &Bound<'_, PyAny>, depth: usize, found: &mut Nested) -> PyResu
             ));
         }
         found.numbers.extend(numbers);
+        if found.numbers.len().is_power_of_two() {
+            fits_memory(2 * found.numbers.len())?;
+        }
         return Ok(());
     }
     if value.cast::<PyString>().is_ok() || value.hasattr("keys")? {
@@ -112,6 +123,10 @@ fn collect(value: &Bound<'_, PyAny>, depth: usize, found: &mut Nested) -> PyResu
             value.get_type().name()?
         )));
     };
+    if let Ok(len) = value.len() {
+        // Before they are gone through one by one: a range may be longer than any memory.
+        fits_memory(found.numbers.len().saturating_add(len))?;
+    }
     let first_here = depth == found.shape.len() && found.numbers.is_empty();
     if first_here {
         found.shape.push(0);
@@ -220,6 +235,9 @@ pub fn host(py: Python<'_>, t: &Tensor) -> PyResult<Tensor> {
 /// The bytes of a row-major CPU tensor that has run.
 pub fn bytes(t: &Tensor) -> Result<&[u8]> {
     let size = t.dtype().size();
+    if t.count() == 0 {
+        return Ok(&[]);
+    }
     let start = t.layout().offset * size;
     Ok(&t.host()?.bytes()[start..start + t.count() * size])
 }

@@ -1,5 +1,6 @@
 //! Differentiation as Python sees it: modes, backward passes, hooks, and gradients written in Python.
 
+use super::args;
 use super::errors::through;
 use super::tensor::PyTensor;
 use crate::autograd;
@@ -30,18 +31,13 @@ fn _set_anomaly_enabled(on: bool) -> bool {
     record::set_anomaly_enabled(on)
 }
 
-type Given<'py> = Vec<Option<Bound<'py, PyTensor>>>;
-
-fn values(given: &[Bound<'_, PyTensor>]) -> Vec<Tensor> {
-    given.iter().map(|t| t.get().get()).collect()
-}
-
-fn seeds(given: Option<Given<'_>>, count: usize) -> PyResult<Vec<Option<Tensor>>> {
+fn seeds(op: &str, given: Option<&Bound<'_, PyAny>>, count: usize) -> PyResult<Vec<Option<Tensor>>> {
     let Some(given) = given else { return Ok(vec![None; count]) };
+    let given = args::tensors_or_none(op, given)?;
     if given.len() != count {
         return Err(PyTypeError::new_err(format!("{} gradients for {count} tensors", given.len())));
     }
-    Ok(given.into_iter().map(|g| g.map(|g| g.get().get())).collect())
+    Ok(given)
 }
 
 /// Accumulates the gradients of several tensors into the leaves that they were computed from.
@@ -49,12 +45,13 @@ fn seeds(given: Option<Given<'_>>, count: usize) -> PyResult<Vec<Option<Tensor>>
 #[pyo3(name = "_backward", signature = (tensors, gradients=None, retain_graph=false, create_graph=false))]
 fn backward(
     py: Python<'_>,
-    tensors: Vec<Bound<'_, PyTensor>>,
-    gradients: Option<Given<'_>>,
+    tensors: &Bound<'_, PyAny>,
+    gradients: Option<&Bound<'_, PyAny>>,
     retain_graph: bool,
     create_graph: bool,
 ) -> PyResult<()> {
-    let (tensors, seeds) = (values(&tensors), seeds(gradients, tensors.len())?);
+    let tensors = args::tensors("backward", tensors)?;
+    let seeds = seeds("backward", gradients, tensors.len())?;
     py.detach(|| autograd::backward(&tensors, &seeds, retain_graph || create_graph, create_graph))?;
     Ok(())
 }
@@ -64,14 +61,14 @@ fn backward(
 #[pyo3(name = "_grad", signature = (outputs, inputs, grad_outputs=None, retain_graph=false, create_graph=false))]
 fn grad(
     py: Python<'_>,
-    outputs: Vec<Bound<'_, PyTensor>>,
-    inputs: Vec<Bound<'_, PyTensor>>,
-    grad_outputs: Option<Given<'_>>,
+    outputs: &Bound<'_, PyAny>,
+    inputs: &Bound<'_, PyAny>,
+    grad_outputs: Option<&Bound<'_, PyAny>>,
     retain_graph: bool,
     create_graph: bool,
 ) -> PyResult<Vec<Option<PyTensor>>> {
-    let (outputs, inputs) = (values(&outputs), values(&inputs));
-    let seeds = seeds(grad_outputs, outputs.len())?;
+    let (outputs, inputs) = (args::tensors("grad", outputs)?, args::tensors("grad", inputs)?);
+    let seeds = seeds("grad", grad_outputs, outputs.len())?;
     let found =
         py.detach(|| autograd::grad(&outputs, &seeds, &inputs, retain_graph || create_graph, create_graph))?;
     Ok(found.into_iter().map(|g| g.map(PyTensor::new)).collect())
@@ -79,8 +76,8 @@ fn grad(
 
 /// Has several tensors computed at once, so that equal work on them becomes few kernels.
 #[pyfunction]
-fn flush(py: Python<'_>, tensors: Vec<Bound<'_, PyTensor>>) -> PyResult<()> {
-    let values: Vec<_> = tensors.iter().map(|t| t.get().get().value().clone()).collect();
+fn flush(py: Python<'_>, tensors: &Bound<'_, PyAny>) -> PyResult<()> {
+    let values: Vec<_> = args::tensors("flush", tensors)?.iter().map(|t| t.value().clone()).collect();
     Ok(py.detach(|| run::realise_all(&values))?)
 }
 
@@ -136,18 +133,19 @@ fn given_gradient(gradient: &Bound<'_, PyAny>, (shape, dtype): &(Shape, DType)) 
 /// Gives `outputs` the history of a call on `inputs` whose gradient is the function `backward`.
 #[pyfunction]
 fn _record(
-    inputs: Vec<Bound<'_, PyTensor>>,
-    outputs: Vec<Bound<'_, PyTensor>>,
+    inputs: &Bound<'_, PyAny>,
+    outputs: &Bound<'_, PyAny>,
     backward: Py<PyAny>,
-) -> Vec<PyTensor> {
-    let inputs = values(&inputs);
-    let outputs: SmallVec<[Tensor; 1]> = outputs.iter().map(|t| t.get().get().detach().as_own()).collect();
+) -> PyResult<Vec<PyTensor>> {
+    let inputs = args::tensors("Function", inputs)?;
+    let outputs = args::tensors("Function", outputs)?;
+    let outputs: SmallVec<[Tensor; 1]> = outputs.iter().map(|t| t.detach().as_own()).collect();
     let specs = inputs.iter().map(|t| (t.shape().clone(), t.dtype())).collect();
     let recorded = record::record("Function", &inputs.iter().collect::<Vec<_>>(), outputs, || PythonRule {
         backward,
         inputs: specs,
     });
-    recorded.into_iter().map(PyTensor::new).collect()
+    Ok(recorded.into_iter().map(PyTensor::new).collect())
 }
 
 fn python_hook(function: Py<PyAny>) -> Hook {

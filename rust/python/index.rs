@@ -2,6 +2,7 @@
 //! integer tensors.
 
 use super::{args, convert};
+use crate::core::layout::MAX_RANK;
 use crate::core::{DType, Error, Layout};
 use crate::graph::{Device, Tensor};
 use crate::ir::kernel::Scatter;
@@ -96,6 +97,10 @@ fn parse(x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index> {
     }
     for axis in axis..x.rank() {
         parts.push(Part::Slice(0, x.shape()[axis], 1));
+    }
+    let axes = parts.iter().filter(|part| !matches!(part, Part::Select(_))).count();
+    if axes > MAX_RANK {
+        return Err(PyIndexError::new_err(format!("index: {axes} axes; at most {MAX_RANK} are supported")));
     }
     let mut tensors = vec![];
     for part in &parts {

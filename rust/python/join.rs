@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::select::{count, many, value, values};
+use super::select::{count, many, value};
 
 type T<'a, 'py> = &'a Bound<'py, PyTensor>;
 type Any<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
@@ -18,8 +18,8 @@ type Many = PyResult<Vec<PyTensor>>;
 /// Tensors one after another along an axis.
 #[pyfunction]
 #[pyo3(signature = (tensors, dim=0))]
-fn cat(tensors: Vec<Bound<'_, PyTensor>>, dim: i64) -> Out {
-    let tensors = values(&tensors);
+fn cat(tensors: &Bound<'_, PyAny>, dim: i64) -> Out {
+    let tensors = args::tensors("cat", tensors)?;
     let rank = tensors.first().map_or(1, |t| t.rank());
     out(join::cat(&tensors.iter().collect::<Vec<_>>(), args::one_axis("cat", dim, rank)?))
 }
@@ -27,8 +27,8 @@ fn cat(tensors: Vec<Bound<'_, PyTensor>>, dim: i64) -> Out {
 /// Tensors of one shape along a new axis.
 #[pyfunction]
 #[pyo3(signature = (tensors, dim=0))]
-fn stack(tensors: Vec<Bound<'_, PyTensor>>, dim: i64) -> Out {
-    let tensors = values(&tensors);
+fn stack(tensors: &Bound<'_, PyAny>, dim: i64) -> Out {
+    let tensors = args::tensors("stack", tensors)?;
     let rank = tensors.first().map_or(0, |t| t.rank()) + 1;
     out(join::stack(&tensors.iter().collect::<Vec<_>>(), args::one_axis("stack", dim, rank)?))
 }

@@ -19,10 +19,6 @@ pub fn value(t: T<'_, '_>) -> Tensor {
     t.get().get()
 }
 
-pub fn values(tensors: &[Bound<'_, PyTensor>]) -> Vec<Tensor> {
-    tensors.iter().map(value).collect()
-}
-
 pub fn many(found: Vec<Tensor>) -> Vec<PyTensor> {
     found.into_iter().map(PyTensor::new).collect()
 }
