@@ -2,7 +2,7 @@
 PYTHON ?= python
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-rust gpu bench lint fmt wheel docs mutants
+.PHONY: help dev test test-rust gpu bench lint fmt wheel docs
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -21,9 +21,6 @@ gpu:  ## the tests that need a Vulkan adapter; fails where there is none
 
 bench:  ## speed beside NumPy, PyTorch and JAX, as far as they are installed; needs a release build
 	$(PYTHON) benches/compare.py
-
-mutants:  ## a hundred random mutations of kernels and gradients, and how many the tests catch
-	$(PYTHON) tests/mutate.py
 
 lint:  ## formatting, clippy, ruff, types and stubs
 	cargo fmt --check
