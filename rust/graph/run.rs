@@ -63,10 +63,7 @@ pub fn realise(value: &Value) -> Result<()> {
 /// Runs what several values need, as one batch. Those that another thread has claimed are waited for.
 pub fn realise_all(values: &[Value]) -> Result<()> {
     run_roots(values.iter().map(|v| v.node.clone()).collect())?;
-    for value in values {
-        wait(&value.node);
-    }
-    Ok(())
+    values.iter().try_for_each(|value| wait(&value.node))
 }
 
 /// How to wait without keeping a lock of the host language's; set by the Python layer.
@@ -78,17 +75,27 @@ pub fn set_waiting(waiting: Waiting) {
     let _ = WAITING.set(waiting);
 }
 
-/// Waits until another thread has run a node.
-fn wait(node: &Node) {
-    if !node.is_done() {
+/// Waits until another thread has run a node, or runs it here if that thread was interrupted and has put
+/// it back. Threads wait only for what was claimed before their own batch, so never for each other.
+fn wait(node: &Arc<Node>) -> Result<()> {
+    while !node.is_done() {
+        if node.work.lock().is_some() {
+            run_roots(vec![node.clone()])?;
+            continue;
+        }
+        let mut nap = Duration::from_micros(20);
         let mut block = || {
-            node.done.wait();
+            while !node.is_done() && node.work.lock().is_none() {
+                std::thread::sleep(nap);
+                nap = (nap * 2).min(Duration::from_millis(1));
+            }
         };
         match WAITING.get() {
             Some(waiting) => waiting(&mut block),
             None => block(),
         }
     }
+    Ok(())
 }
 
 /// Runs pending nodes and what they need. The roots are given up, so that being one does not make a
@@ -338,6 +345,8 @@ fn run_one(device: Device, kernel: &Kernel, operands: Operands, specs: &Specs) -
             None => Arc::new(Buffer::alloc(device, spec.bytes())?),
         });
     }
+    // Those that another thread has claimed may still be running there.
+    operands.iter().try_for_each(|operand| wait(&operand.value.node))?;
     let inputs = operands.iter().map(Input::of).collect::<Result<SmallVec<[Input<'_>; 4]>>>()?;
     run_kernel(device, kernel, &inputs, specs, &buffers)?;
     Ok(buffers)
