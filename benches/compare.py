@@ -47,6 +47,16 @@ def once(task: Task, repeat: int) -> float:
     return (time.perf_counter() - start) / repeat
 
 
+def settle() -> None:
+    """Waits until no thread of this process is busy: those of BLAS and OpenMP spin for a while after a call
+    and would take a core from whichever library comes next."""
+    for _ in range(100):
+        start = time.process_time()
+        time.sleep(0.005)
+        if time.process_time() - start < 0.0005:
+            return
+
+
 def interval(ratios: list[float]) -> tuple[float, float]:
     """The 95 % interval of the median, from order statistics."""
     n = len(ratios)
@@ -68,6 +78,8 @@ def measure(tasks: dict[str, Task], rounds: int) -> dict[str, Any]:
         # The order turns round, so that nobody always follows the same neighbour.
         names = list(tasks)
         for name in names[r % len(names) :] + names[: r % len(names)]:
+            settle()
+            once(tasks[name], 1 + repeats[name] // 10)
             times[name].append(once(tasks[name], repeats[name]))
     out: dict[str, Any] = {"oxon": statistics.median(times["oxon"])}
     for name in tasks:

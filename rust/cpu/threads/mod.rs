@@ -6,6 +6,9 @@
 //! share of the work, never a stall. Idle workers spin for some microseconds, since the next region
 //! usually follows at once and waking a sleeper costs more than most regions, and then park.
 
+mod fork;
+mod place;
+
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,6 +18,8 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+use self::place::Place;
 
 /// How long an idle worker, or a caller whose last chunk runs elsewhere, spins before it parks.
 const SPIN: Duration = Duration::from_micros(30);
@@ -103,8 +108,14 @@ struct Job {
 
 struct Worker {
     thread: Thread,
+    sleep: Arc<Sleep>,
+}
+
+#[derive(Default)]
+struct Sleep {
     /// Set by the worker before it parks, cleared by whoever wakes it.
-    parked: Arc<AtomicBool>,
+    parked: AtomicBool,
+    place: Place,
 }
 
 /// Keeps a hot atomic alone on its cache lines (two, for the prefetcher that fetches pairs).
@@ -146,12 +157,12 @@ impl Pool {
     fn grow(&'static self, workers: &mut Vec<Worker>, count: usize) {
         while workers.len() < count {
             let index = workers.len() + 1;
-            let parked = Arc::new(AtomicBool::new(false));
-            let flag = parked.clone();
+            let sleep = Arc::<Sleep>::default();
+            let own = sleep.clone();
             let started =
-                thread::Builder::new().name(format!("oxon-{index}")).spawn(move || self.work(index, &flag));
+                thread::Builder::new().name(format!("oxon-{index}")).spawn(move || self.work(index, &own));
             match started {
-                Ok(handle) => workers.push(Worker { thread: handle.thread().clone(), parked }),
+                Ok(handle) => workers.push(Worker { thread: handle.thread().clone(), sleep }),
                 Err(_) => return set_num_threads(index),
             }
         }
@@ -190,11 +201,11 @@ impl Pool {
     }
 
     /// A worker's life; the caller counts as thread 0 and workers from 1.
-    fn work(&self, index: usize, parked: &AtomicBool) {
+    fn work(&self, index: usize, sleep: &Sleep) {
         INSIDE.set(true);
         let mut seen = 0;
         loop {
-            let state = self.wait(index, seen, parked);
+            let state = self.wait(index, seen, sleep);
             seen = region(state);
             if !self.join(seen) {
                 continue;
@@ -215,7 +226,7 @@ impl Pool {
     ///
     /// The worker says that it parks and then looks at the state; the waker writes the state and then
     /// looks who is parked. All four are sequentially consistent, so one of them sees the other.
-    fn wait(&self, index: usize, seen: u64, parked: &AtomicBool) -> u64 {
+    fn wait(&self, index: usize, seen: u64, sleep: &Sleep) -> u64 {
         let ready = || {
             let state = self.state.0.load(SeqCst);
             (state & OPEN != 0 && region(state) != seen && index < self.wanted.load(Relaxed)).then_some(state)
@@ -226,12 +237,13 @@ impl Pool {
                 return state;
             }
             if !spin.once() {
-                parked.store(true, SeqCst);
-                if let Some(state) = ready() {
-                    parked.store(false, SeqCst);
-                    return state;
+                sleep.place.leave();
+                sleep.parked.store(true, SeqCst);
+                if ready().is_none() {
+                    thread::park();
                 }
-                thread::park();
+                sleep.parked.store(false, SeqCst);
+                sleep.place.arrive();
             }
         }
     }
@@ -269,9 +281,10 @@ impl Pool {
         for child in [2 * index + 1, 2 * index + 2] {
             if child < self.wanted.load(Relaxed)
                 && let Some(worker) = workers.get(child - 1)
-                && worker.parked.load(SeqCst)
-                && worker.parked.swap(false, SeqCst)
+                && worker.sleep.parked.load(SeqCst)
+                && worker.sleep.parked.swap(false, SeqCst)
             {
+                worker.sleep.place.keep_off_mine();
                 worker.thread.unpark();
             }
         }
@@ -324,33 +337,6 @@ impl Spin {
         }
         spent < SPIN
     }
-}
-
-/// A forked child has this thread only, and a copy of the pool whose workers do not exist.
-mod fork {
-    /// Gives children of this process a fresh pool. Called once for each pool that is made.
-    #[cfg(unix)]
-    pub fn watch() {
-        use std::ffi::c_int;
-        use std::sync::Once;
-        type Handler = Option<extern "C" fn()>;
-        unsafe extern "C" {
-            fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> c_int;
-        }
-        extern "C" fn forget_pool() {
-            // The old pool is leaked: its locks may be held for ever by threads that are gone.
-            super::POOL.store(std::ptr::null_mut(), super::Release);
-        }
-        static ONCE: Once = Once::new();
-        // SAFETY: the handler is a plain function that does one atomic store. If the registration
-        // fails for want of memory, only forked children lose parallelism's safety.
-        ONCE.call_once(|| unsafe {
-            pthread_atfork(None, None, Some(forget_pool));
-        });
-    }
-
-    #[cfg(not(unix))]
-    pub fn watch() {}
 }
 
 #[cfg(test)]
