@@ -20,7 +20,7 @@ pub struct Tile<T> {
 }
 
 /// What a packing kernel moves: `dst[i][j] = src[i][j]` or `src[j][i]`, for `i < rows`, `j < cols`.
-/// Rows of `dst` are padded with zeros to whole vectors.
+/// Rows of `dst` are padded with zeros to whole vectors, unless they are closer together than that.
 pub struct Move<T> {
     pub rows: usize,
     pub cols: usize,
@@ -40,10 +40,16 @@ const AHEAD: isize = 8;
 /// Processors load about as many vectors per cycle as they multiply, hence tiles with far fewer loads
 /// than products that still fit into the registers: 8×48 f32 into AVX-512's 32, 6×16 into AVX2's 16.
 ///
-/// Each element of C is one chain of multiply-adds in the order of k, whatever the tile's size, so
-/// neighbours never change a result.
+/// If `PACKED`, both operands lie in the order of the loop, `a[p·MR + i]` and `b[p·NV·LANES + j]`: four
+/// steps at a time need no arithmetic on addresses, and what comes next is fetched without being asked
+/// for, which together is worth 5 %.
+///
+/// Each element of C is one chain of multiply-adds in the order of k, whatever the tile's size and the
+/// operands' place, so neighbours never change a result.
 #[inline(always)]
-pub unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const EDGE: bool>(t: &Tile<V::Elem>) {
+pub unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const EDGE: bool, const PACKED: bool>(
+    t: &Tile<V::Elem>,
+) {
     let last = t.n.wrapping_sub((NV - 1) * V::LANES);
     // SAFETY: the caller has the instructions and vouches for MR rows of k elements of A, and k rows
     // of B and MR rows of C of n elements.
@@ -54,22 +60,28 @@ pub unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const EDGE: bool
                 prefetch(t.c.add(i * t.ldc + j * V::LANES));
             }
         }
-        let mut b_row = t.b;
-        for p in 0..t.k {
-            let mut b = [V::zero(); NV];
-            for (j, b) in b.iter_mut().enumerate() {
-                let at = b_row.add(j * V::LANES);
-                // B comes from the second level of cache.
-                prefetch(at.wrapping_offset(AHEAD * t.ldb));
-                *b = if EDGE && V::MASKED && j == NV - 1 { V::load_first(at, last) } else { V::load(at) };
-            }
-            for (i, row) in sum.iter_mut().enumerate() {
-                let a = V::splat(*t.a.offset(i as isize * t.lda).add(p));
-                for (sum, &b) in row.iter_mut().zip(&b) {
-                    *sum = a.fma(b, *sum);
+        let (mut a, mut b) = (t.a, t.b);
+        if PACKED {
+            let width = NV * V::LANES;
+            for _ in 0..t.k / 4 {
+                for p in 0..4 {
+                    step::<V, MR, NV>(a.add(p * MR), 1, row_of_b(b.add(p * width), None), &mut sum);
                 }
+                (a, b) = (a.add(4 * MR), b.add(4 * width));
             }
-            b_row = b_row.wrapping_offset(t.ldb);
+            for p in 0..t.k % 4 {
+                step::<V, MR, NV>(a.add(p * MR), 1, row_of_b(b.add(p * width), None), &mut sum);
+            }
+        } else {
+            let partial = if EDGE && V::MASKED { Some(last) } else { None };
+            for _ in 0..t.k {
+                for j in 0..NV {
+                    // B comes from the second level of cache.
+                    prefetch(b.wrapping_offset(AHEAD * t.ldb).wrapping_add(j * V::LANES));
+                }
+                step::<V, MR, NV>(a, t.lda, row_of_b(b, partial), &mut sum);
+                (a, b) = (a.wrapping_add(1), b.wrapping_offset(t.ldb));
+            }
         }
         for (i, row) in sum.iter().enumerate() {
             for (j, &sum) in row.iter().enumerate() {
@@ -81,6 +93,42 @@ pub unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const EDGE: bool
                     let sum = if t.add { V::load(at).add(sum) } else { sum };
                     sum.store(at);
                 }
+            }
+        }
+    }
+}
+
+/// A row of B as NV vectors, of which the last may be partial.
+#[inline(always)]
+unsafe fn row_of_b<V: Vector, const NV: usize>(at: *const V::Elem, partial: Option<usize>) -> [V; NV] {
+    // SAFETY: as for `tile`.
+    unsafe {
+        let mut b = [V::zero(); NV];
+        for (j, b) in b.iter_mut().enumerate() {
+            let at = at.add(j * V::LANES);
+            *b = match partial {
+                Some(n) if j == NV - 1 => V::load_first(at, n),
+                _ => V::load(at),
+            };
+        }
+        b
+    }
+}
+
+/// Adds the products of MR elements of A, `lda` apart, with a row of B.
+#[inline(always)]
+unsafe fn step<V: Vector, const MR: usize, const NV: usize>(
+    a: *const V::Elem,
+    lda: isize,
+    b: [V; NV],
+    sum: &mut [[V; NV]; MR],
+) {
+    for (i, row) in sum.iter_mut().enumerate() {
+        // SAFETY: as for `tile`.
+        unsafe {
+            let a = V::splat(*a.offset(i as isize * lda));
+            for (sum, &b) in row.iter_mut().zip(&b) {
+                *sum = a.fma(b, *sum);
             }
         }
     }
@@ -184,6 +232,7 @@ unsafe fn row_step<V: Vector, const P: usize>(t: &Tile<V::Elem>, p: usize) {
 #[inline(always)]
 pub unsafe fn copy<V: Vector>(m: &Move<V::Elem>) {
     let whole = m.cols - m.cols % V::LANES;
+    let rest = if m.ldd < m.cols.next_multiple_of(V::LANES) { m.cols - whole } else { V::LANES };
     for i in 0..m.rows {
         // SAFETY: the caller has the instructions and vouches for `rows` rows of `cols` elements in
         // `src`, and in `dst` of as many, rounded up to whole vectors.
@@ -193,7 +242,7 @@ pub unsafe fn copy<V: Vector>(m: &Move<V::Elem>) {
                 V::load(src.add(j)).store(dst.add(j));
             }
             if whole < m.cols {
-                V::load_first(src.add(whole), m.cols - whole).store(dst.add(whole));
+                V::load_first(src.add(whole), m.cols - whole).store_first(dst.add(whole), rest);
             }
         }
     }
@@ -203,6 +252,7 @@ pub unsafe fn copy<V: Vector>(m: &Move<V::Elem>) {
 #[inline(always)]
 pub unsafe fn transposed<V: Vector>(m: &Move<V::Elem>) {
     let l = V::LANES;
+    let room = if m.ldd < m.cols.next_multiple_of(l) { m.cols } else { m.cols.next_multiple_of(l) };
     for j in (0..m.cols).step_by(l) {
         for i in (0..m.rows).step_by(l) {
             let (rows, cols) = (l.min(m.rows - i), l.min(m.cols - j));
@@ -211,9 +261,9 @@ pub unsafe fn transposed<V: Vector>(m: &Move<V::Elem>) {
             unsafe {
                 let (src, dst) = (m.src.offset(j as isize * m.lds).add(i), m.dst.add(i * m.ldd + j));
                 if rows == l && cols == l {
-                    square::<V, true>(src, m.lds, dst, m.ldd, l, l);
+                    square::<V, true>(src, m.lds, dst, m.ldd, l, l, l);
                 } else {
-                    square::<V, false>(src, m.lds, dst, m.ldd, rows, cols);
+                    square::<V, false>(src, m.lds, dst, m.ldd, rows, cols, l.min(room - j));
                 }
             }
         }
@@ -228,6 +278,7 @@ unsafe fn square<V: Vector, const WHOLE: bool>(
     ldd: usize,
     rows: usize,
     cols: usize,
+    width: usize,
 ) {
     // SAFETY: as for `transposed`.
     unsafe {
@@ -242,8 +293,10 @@ unsafe fn square<V: Vector, const WHOLE: bool>(
         }
         transpose::<V>(&mut square);
         for (i, v) in square.as_mut().iter().enumerate() {
-            if WHOLE || i < rows {
-                v.store(dst.wrapping_add(i * ldd));
+            if WHOLE {
+                v.store(dst.add(i * ldd));
+            } else if i < rows {
+                v.store_first(dst.add(i * ldd), width);
             }
         }
     }

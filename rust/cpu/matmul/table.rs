@@ -8,15 +8,16 @@ use crate::cpu::isa::Isa;
 pub type Multiply<T> = unsafe fn(&Tile<T>);
 pub type Pack<T> = unsafe fn(&Move<T>);
 
+/// One size of tile: whole and partial, in place, and the same of packed operands.
+pub type Tiles<T> = [[Multiply<T>; 2]; 2];
+
 /// The kernels of one element type on one instruction set.
 pub struct Kernels<T: 'static> {
     pub lanes: usize,
     /// Whether tiles read the last, partial vector of a row of B without touching what lies behind.
     pub masked: bool,
     /// `tiles[r - 1][v - 1]` multiplies r rows by v vectors.
-    pub tiles: &'static [&'static [Multiply<T>]],
-    /// The same where the last vector is partial.
-    pub edges: &'static [&'static [Multiply<T>]],
+    pub tiles: &'static [&'static [Tiles<T>]],
     /// `dots[c - 1]` multiplies `dot_rows` rows by c columns, B's elements contiguous along k.
     pub dots: &'static [Multiply<T>],
     pub dot_rows: usize,
@@ -48,8 +49,8 @@ macro_rules! kernels {
             // SAFETY (of all): those of the functions that they instantiate; `Real::kernels` hands the
             // table out only where the features are there.
             $(#[target_feature(enable = $feature)])?
-            unsafe fn tile<const R: usize, const V: usize, const E: bool>(t: &Tile<$T>) {
-                unsafe { kernel::tile::<$V, R, V, E>(t) }
+            unsafe fn tile<const R: usize, const V: usize, const E: bool, const P: bool>(t: &Tile<$T>) {
+                unsafe { kernel::tile::<$V, R, V, E, P>(t) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn dot<const R: usize, const C: usize>(t: &Tile<$T>) {
@@ -73,8 +74,7 @@ macro_rules! kernels {
             pub static TABLE: Kernels<$T> = Kernels {
                 lanes: <$V as Vector>::LANES,
                 masked: <$V as Vector>::MASKED,
-                tiles: &[$(kernels!(@tiles $r false $v)),*],
-                edges: &[$(kernels!(@tiles $r true $v)),*],
+                tiles: &[$(kernels!(@tiles $r $v)),*],
                 dots: &[$(dot::<$dr, $d>),*],
                 dot_rows: $dr,
                 row_dots: &[$(dot::<1, $rd>),*],
@@ -84,7 +84,12 @@ macro_rules! kernels {
             };
         }
     };
-    (@tiles $r:literal $e:literal [$($v:literal)*]) => { &[$(tile::<$r, $v, $e>),*] };
+    (@tiles $r:literal [$($v:literal)*]) => {
+        &[$([
+            [tile::<$r, $v, false, false>, tile::<$r, $v, true, false>],
+            [tile::<$r, $v, false, true>, tile::<$r, $v, true, true>],
+        ]),*]
+    };
 }
 
 kernels!(portable_f32: f32, Portable<f32, 4>, tile [1 2 3 4] [1 2 3], dot 2 [1 2 3], row_dot [1 2 3 4]);

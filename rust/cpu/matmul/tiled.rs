@@ -30,8 +30,11 @@ const BLOCK: usize = 4096;
 /// Bytes of B that a group of panels may take: they are to stay in the second level of cache.
 const GROUP: usize = 512 << 10;
 
+/// Rows of a panel that are packed before it is the next one's turn.
+const TURN: usize = 16;
+
 /// Elements that one thread packs before it looks for more work.
-const PACK: usize = 64 << 10;
+const PACK: usize = 32 << 10;
 
 /// Elements of C that are worth telling of.
 const FINISHED: usize = 4096;
@@ -107,6 +110,11 @@ struct Block<'a, S: Operand> {
 }
 
 impl<S: Operand> Block<'_, S> {
+    /// Whether both operands are packed, and in the order of the kernels' loop.
+    fn packed(&self) -> bool {
+        self.a.is_err() && self.b.is_err()
+    }
+
     /// The columns of a panel, counted from the block's first, and how many vectors they fill.
     fn panel(&self, p: usize) -> (Range<usize>, usize) {
         let vectors = self.panels.part(p);
@@ -114,7 +122,8 @@ impl<S: Operand> Block<'_, S> {
     }
 
     /// Where a strip of A begins, and a panel of B. A packed panel has its rows behind each other, and
-    /// begins where it would if all before it were as deep and had no gaps.
+    /// begins where it would if all before it were as deep and had no gaps. A packed strip has its columns
+    /// behind each other if B is packed too, else it is rows as they are in A.
     fn strip_of_a(&self, row: usize) -> Matrix<S::Real> {
         match self.a {
             Ok(a) => a.from(self.rows.start + row, self.depth.start),
@@ -134,14 +143,23 @@ impl<S: Operand> Block<'_, S> {
 
     unsafe fn pack_a(&self) {
         let Err(pack) = self.a else { return };
-        let depth = self.depth.len();
-        let chunks = Even::at_most(self.rows.len(), (PACK / depth).next_multiple_of(self.job.table.lanes));
+        let (depth, table) = (self.depth.len(), self.job.table);
+        let strips_at_once = (PACK / (depth * table.tiles.len())).max(1);
+        let chunks = Even::at_most(self.strips.parts, strips_at_once);
         parallel(chunks.parts, |chunk| {
-            let rows = chunks.part(chunk);
-            let from = self.job.a.from(self.rows.start + rows.start, self.depth.start);
-            let to = pack.at(rows.start * self.lda);
+            let strips = chunks.part(chunk);
+            let rows = self.strips.part(strips.start).start..self.strips.part(strips.end - 1).end;
+            let from = |row: usize| self.job.a.from(self.rows.start + row, self.depth.start);
+            let to = |row: usize| pack.at(row * self.lda);
             // SAFETY: these rows of A, and rows of the pack that nobody else writes.
-            unsafe { copy(self.job.table, from, rows.len(), depth, to, self.lda) }
+            unsafe {
+                if !self.packed() {
+                    return copy(table, from(rows.start), rows.len(), depth, to(rows.start), self.lda);
+                }
+                for rows in strips.map(|s| self.strips.part(s)) {
+                    copy(table, from(rows.start).transposed(), depth, rows.len(), to(rows.start), rows.len());
+                }
+            }
         });
     }
 
@@ -150,13 +168,18 @@ impl<S: Operand> Block<'_, S> {
         let (depth, table) = (self.depth.len(), self.job.table);
         let chunks =
             Even::at_most(self.panels.parts, PACK / (depth * table.lanes * table.tiles[0].len()) + 1);
+        // Neighbouring panels take turns, so that rows are read in long runs.
+        let turns = if self.job.b.cs == 1 { Even::at_most(depth, TURN) } else { Even::new(depth, 1) };
         parallel(chunks.parts, |chunk| {
-            for p in chunks.part(chunk) {
-                let (cols, vectors) = self.panel(p);
-                let from = self.job.b.from(self.depth.start, self.cols.start + cols.start);
-                let to = pack.at(cols.start * depth);
-                // SAFETY: these columns of B, and a panel of the pack that nobody else writes.
-                unsafe { copy(table, from, depth, cols.len(), to, vectors * table.lanes) }
+            for steps in turns.iter() {
+                for p in chunks.part(chunk) {
+                    let (cols, vectors) = self.panel(p);
+                    let from = self.job.b.from(self.depth.start + steps.start, self.cols.start + cols.start);
+                    let ldd = vectors * table.lanes;
+                    let to = pack.at(cols.start * depth + steps.start * ldd);
+                    // SAFETY: these columns of B, and a panel of the pack that nobody else writes.
+                    unsafe { copy(table, from, steps.len(), cols.len(), to, ldd) }
+                }
             }
         });
     }
@@ -188,8 +211,8 @@ impl<S: Operand> Block<'_, S> {
             for p in panels.clone() {
                 let (cols, vectors) = self.panel(p);
                 let b = self.panel_of_b(cols.start, vectors);
-                let whole = cols.len() == vectors * table.lanes;
-                let kernels = if whole { table.tiles } else { table.edges };
+                let partial = cols.len() < vectors * table.lanes;
+                let kernels = &table.tiles[strip.len() - 1][vectors - 1];
                 let tile = Tile {
                     k: self.depth.len(),
                     n: cols.len(),
@@ -203,7 +226,7 @@ impl<S: Operand> Block<'_, S> {
                 };
                 // SAFETY: the tile lies within C and is the caller's; its operands are in place or packed
                 // as the kernel wants them.
-                unsafe { kernels[strip.len() - 1][vectors - 1](&tile) }
+                unsafe { kernels[self.packed() as usize][partial as usize](&tile) }
             }
             if finish && ((strip.end - unfinished) * cols.len() >= FINISHED || s + 1 == strips.end) {
                 let rows = self.rows.start + unfinished..self.rows.start + strip.end;
@@ -216,10 +239,10 @@ impl<S: Operand> Block<'_, S> {
     }
 }
 
-/// Rows of A are read in place, unless they would all fall onto the same lines of a cache, where
-/// they and B would drive each other out.
+/// Rows of A are read in place, unless so many columns of B use them that packing costs less than what
+/// the kernels gain by it.
 fn packing_a_pays<S: Operand>(job: &Job<S>) -> bool {
-    job.n >= 512 && apart_by_pages(job.a)
+    job.m >= 128 && job.n >= 768
 }
 
 /// Rows of B are read in place while so few rows of A use them that packing would cost more.
