@@ -2,7 +2,7 @@
 PYTHON ?= python
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-rust gpu bench lint fmt wheel docs
+.PHONY: help dev test test-rust gpu mutants bench lint fmt wheel docs
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ test-rust:  ## Rust's tests without Python and without the GPU, the quickest loo
 
 gpu:  ## the tests that need a Vulkan adapter; fails where there is none
 	OXON_REQUIRE_GPU=1 cargo test gpu:: && OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest -m gpu
+
+mutants:  ## a hundred random mutations of kernels and gradients, of which the tests must catch 95; takes an hour or two
+	$(PYTHON) tests/mutate.py
 
 bench:  ## speed beside NumPy, PyTorch and JAX, as far as they are installed; needs a release build
 	$(PYTHON) benches/compare.py
