@@ -215,6 +215,24 @@ mod tests {
     }
 
     #[test]
+    fn the_first_of_the_worst_is_found_too() {
+        // Their keys are those that the search begins with.
+        let limits = [
+            (DType::Bool, 0.0, 1.0),
+            (DType::U8, 0.0, 255.0),
+            (DType::I8, -128.0, 127.0),
+            (DType::I32, i32::MIN as f64, i32::MAX as f64),
+        ];
+        for (dtype, least, most) in limits {
+            for shape in [[2, 4], [2, 3000], [3000, 2]] {
+                for number in [least, most] {
+                    (0..2).for_each(|axis| check(axis, &Data::new(dtype, &shape, |_| number)));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn nothing_has_no_largest() {
         let error = run(true, 0, &Data::zeros(DType::F32, &[0, 3])).unwrap_err();
         assert_eq!(error.to_string(), "argmax: axis 0 of shape (0, 3) is empty");

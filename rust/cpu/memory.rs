@@ -83,9 +83,9 @@ fn advise_huge(_: NonNull<u8>, _: usize) {}
 
 struct Pool {
     free: [Mutex<Vec<NonNull<u8>>>; CLASSES],
-    /// Bytes in blocks that tensors hold, and in blocks that wait here.
+    /// Bytes in all blocks, in those that tensors hold, and the most that these ever were.
+    held: AtomicUsize,
     used: AtomicUsize,
-    cached: AtomicUsize,
     peak: AtomicUsize,
 }
 
@@ -96,8 +96,8 @@ unsafe impl Sync for Pool {}
 
 static POOL: Pool = Pool {
     free: [const { Mutex::new(Vec::new()) }; CLASSES],
+    held: AtomicUsize::new(0),
     used: AtomicUsize::new(0),
-    cached: AtomicUsize::new(0),
     peak: AtomicUsize::new(0),
 };
 
@@ -126,11 +126,10 @@ impl Memory {
             _ => bail!(Memory, "{} do not fit any address space", Bytes(len)),
         };
         if let Some(ptr) = POOL.free[class].lock().pop() {
-            POOL.cached.fetch_sub(size, Ordering::Relaxed);
             Memory::count(size);
             return Ok(Memory { ptr, len, owner: Owner::Pool { class } });
         }
-        if POOL.used.load(Ordering::Relaxed) + POOL.cached.load(Ordering::Relaxed) + size > limit() {
+        if POOL.held.load(Ordering::Relaxed) + size > limit() {
             empty_cache();
             let used = POOL.used.load(Ordering::Relaxed);
             if used + size > limit() {
@@ -149,13 +148,16 @@ impl Memory {
             bail!(Memory, "{} wanted, and the system has none to give", Bytes(size));
         };
         advise_huge(ptr, size);
+        POOL.held.fetch_add(size, Ordering::Relaxed);
         Memory::count(size);
         Ok(Memory { ptr, len, owner: Owner::Pool { class } })
     }
 
     fn count(size: usize) {
         let used = POOL.used.fetch_add(size, Ordering::Relaxed) + size;
-        POOL.peak.fetch_max(used, Ordering::Relaxed);
+        if used > POOL.peak.load(Ordering::Relaxed) {
+            POOL.peak.fetch_max(used, Ordering::Relaxed);
+        }
     }
 
     pub fn copy_of(bytes: &[u8]) -> Result<Memory> {
@@ -199,10 +201,9 @@ impl Drop for Memory {
     fn drop(&mut self) {
         if let Owner::Pool { class } = self.owner {
             let (_, size) = class_of(self.len);
-            POOL.used.fetch_sub(size, Ordering::Relaxed);
-            POOL.cached.fetch_add(size, Ordering::Relaxed);
+            let used = POOL.used.fetch_sub(size, Ordering::Relaxed) - size;
             POOL.free[class].lock().push(self.ptr);
-            if POOL.cached.load(Ordering::Relaxed) > limit() / 4 {
+            if POOL.held.load(Ordering::Relaxed).saturating_sub(used) > limit() / 4 {
                 empty_cache();
             }
         }
@@ -214,7 +215,7 @@ pub fn empty_cache() {
     for class in 0..CLASSES {
         let blocks = std::mem::take(&mut *POOL.free[class].lock());
         let size = (1 << (class / 4 + 6)) + (class % 4) * (1 << (class / 4 + 4));
-        POOL.cached.fetch_sub(size * blocks.len(), Ordering::Relaxed);
+        POOL.held.fetch_sub(size * blocks.len(), Ordering::Relaxed);
         for block in blocks {
             // SAFETY: the block came from `alloc` with this layout and nobody refers to it.
             unsafe { dealloc(block.as_ptr(), request(size)) };
@@ -225,7 +226,8 @@ pub fn empty_cache() {
 /// Bytes that tensors hold, bytes kept for reuse, and the most that tensors ever held.
 pub fn summary() -> (usize, usize, usize) {
     let load = |n: &AtomicUsize| n.load(Ordering::Relaxed);
-    (load(&POOL.used), load(&POOL.cached), load(&POOL.peak))
+    let used = load(&POOL.used);
+    (used, load(&POOL.held).saturating_sub(used), load(&POOL.peak))
 }
 
 /// A byte count as people read it.

@@ -35,14 +35,17 @@ pub use view::{Out, View};
 
 use crate::core::Result;
 use crate::ir::Kernel;
+use crate::ir::kernel::Fused;
 
 /// Runs one kernel. Outputs are row-major and as large as their shapes say; the first may be the very
 /// memory of a row-major input of the same size that nobody else reads.
 pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
     let out = &outputs[0];
     match kernel {
-        Kernel::Apply { .. } | Kernel::Cast => {
-            unreachable!("the planner makes programs of single operations")
+        Kernel::Apply { op, dtype, args } => pointwise::apply(*op, *dtype, args, inputs, out),
+        Kernel::Cast => {
+            let cast = Fused::cast(inputs[0].dtype, out.dtype);
+            pointwise::pointwise(&cast, inputs, outputs)
         }
         Kernel::Copy => copy::copy(&inputs[0], out),
         Kernel::Pointwise(map) => pointwise::pointwise(map, inputs, outputs),

@@ -7,7 +7,7 @@ use super::pipeline::{Key, Parameters, Source};
 use super::pointwise::{self, Window, grid};
 use super::shaders::{MATMUL, MATMUL_SMALL, Shader};
 use super::wgsl::{self, Type};
-use super::{Out, View, cast};
+use super::{Out, View};
 use crate::bail;
 use crate::core::{DType, Layout, Result, Shape};
 use crate::ir::kernel::Fused;
@@ -35,7 +35,7 @@ pub(super) fn run(epilogue: Option<&Fused>, inputs: &[View<'_>], out: &Out<'_>) 
     product(a, b, &sum)?;
     let layout = Layout::contiguous(out.shape.clone());
     let Some(fused) = epilogue else {
-        return pointwise::run("matmul", &cast(sums, dtype), &[whole(&sum, &layout)], &[*out]);
+        return pointwise::run("matmul", &Fused::cast(sums, dtype), &[whole(&sum, &layout)], &[*out]);
     };
     let rounded = match sums == dtype {
         true => None,
@@ -44,7 +44,7 @@ pub(super) fn run(epilogue: Option<&Fused>, inputs: &[View<'_>], out: &Out<'_>) 
     let mut product = sum;
     if let Some(buffer) = &rounded {
         product = Out { buffer, shape: out.shape, dtype };
-        pointwise::run("matmul", &cast(sums, dtype), &[whole(&sum, &layout)], &[product])?;
+        pointwise::run("matmul", &Fused::cast(sums, dtype), &[whole(&sum, &layout)], &[product])?;
     }
     let mut operands: SmallVec<[View<'_>; 4]> = SmallVec::new();
     operands.push(whole(&product, &layout));

@@ -26,10 +26,8 @@ pub use shaders::all as all_shaders;
 
 use crate::bail;
 use crate::core::{DType, Layout, Result, Shape};
-use crate::ir::kernel::{Arg, Fused};
-use crate::ir::program::{Program, Reg, Step};
-use crate::ir::{Elementwise, Kernel};
-use std::sync::Arc;
+use crate::ir::Kernel;
+use crate::ir::kernel::Fused;
 
 /// An operand: `layout` places its elements, counted from the start of the buffer.
 #[derive(Clone, Copy)]
@@ -113,8 +111,10 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
     device.shared().check()?;
     let name = kernel.name();
     match kernel {
-        Kernel::Apply { op, dtype, args } => pointwise::run(name, &apply(*op, *dtype, args), inputs, outputs),
-        Kernel::Cast => pointwise::run(name, &cast(inputs[0].dtype, out.dtype), inputs, outputs),
+        Kernel::Apply { op, dtype, args } => {
+            pointwise::run(name, &Fused::apply(*op, *dtype, args), inputs, outputs)
+        }
+        Kernel::Cast => pointwise::run(name, &Fused::cast(inputs[0].dtype, out.dtype), inputs, outputs),
         Kernel::Copy => pointwise::run(name, &Fused::identity(out.dtype), inputs, outputs),
         Kernel::Pointwise(fused) => pointwise::run(name, fused, inputs, outputs),
         Kernel::Fill(value) => generate::fill(*value, out),
@@ -148,42 +148,4 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
             bail!(Device, "{name}: not yet on the GPU; move its operands with `.to(\"cpu\")`")
         }
     }
-}
-
-/// The program of a single operation.
-fn apply(op: Elementwise, dtype: DType, args: &[Arg]) -> Fused {
-    let mut program = Program::default();
-    let mut scalars = crate::ir::kernel::Scalars::new();
-    let mut regs = [Reg::Input(0); 3];
-    for (i, arg) in args.iter().enumerate() {
-        let dtype = if op == Elementwise::r#where && i == 0 { DType::Bool } else { dtype };
-        regs[i] = match *arg {
-            Arg::Input(n) => {
-                let n = n as usize;
-                if program.inputs.len() <= n {
-                    program.inputs.resize(n + 1, dtype);
-                }
-                program.inputs[n] = dtype;
-                Reg::Input(n as u16)
-            }
-            Arg::Scalar(value) => {
-                program.scalars.push(dtype);
-                scalars.push(value);
-                Reg::Scalar(program.scalars.len() as u16 - 1)
-            }
-        };
-    }
-    program.steps.push(Step::Apply { op, dtype, args: regs });
-    program.outputs.push(Reg::Step(0));
-    Fused { program: Arc::new(program), scalars }
-}
-
-/// The program of a conversion.
-fn cast(from: DType, to: DType) -> Fused {
-    let mut program = Program::identity(from);
-    if from != to {
-        program.steps.push(Step::Cast { from, to, arg: Reg::Input(0) });
-        program.outputs[0] = Reg::Step(0);
-    }
-    Fused { program: Arc::new(program), scalars: Default::default() }
 }

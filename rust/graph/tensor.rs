@@ -29,6 +29,15 @@ impl fmt::Debug for Tensor {
     }
 }
 
+/// The row-major layout of a fresh result. Most have that of an operand, which is shared.
+fn layout_for(shape: &Shape, operands: &Operands) -> Arc<Layout> {
+    let same = |o: &&Operand| o.layout.shape == *shape && o.layout.offset == 0 && o.layout.is_contiguous();
+    match operands.iter().find(same) {
+        Some(operand) => operand.layout.clone(),
+        None => Arc::new(Layout::contiguous(shape.clone())),
+    }
+}
+
 impl Tensor {
     fn new(value: Value, layout: Arc<Layout>) -> Tensor {
         Tensor(Arc::new(Inner { value, layout, edge: Edge::None, view: false }))
@@ -56,25 +65,22 @@ impl Tensor {
         operands: Operands,
         outputs: Specs,
     ) -> Result<SmallVec<[Tensor; 1]>> {
+        let layouts: SmallVec<[Arc<Layout>; 1]> =
+            outputs.iter().map(|spec| layout_for(&spec.shape, &operands)).collect();
         let line = if kernel.fails_late() { user_line() } else { None };
-        // Most results have the layout of an operand.
-        let fresh = |shape: &Shape| {
-            let same =
-                |o: &&Operand| o.layout.shape == *shape && o.layout.offset == 0 && o.layout.is_contiguous();
-            match operands.iter().find(same) {
-                Some(operand) => operand.layout.clone(),
-                None => Arc::new(Layout::contiguous(shape.clone())),
-            }
-        };
-        let layouts: SmallVec<[Arc<Layout>; 1]> = outputs.iter().map(|spec| fresh(&spec.shape)).collect();
-        let node = Node::pending(device, outputs, Work { kernel, operands, line });
-        let out = layouts
-            .into_iter()
-            .enumerate()
+        let node = window::push(device, outputs, Work { kernel, operands, line })?;
+        let outputs = layouts.into_iter().enumerate();
+        Ok(outputs
             .map(|(output, layout)| Tensor::new(Value { node: node.clone(), output }, layout))
-            .collect();
-        window::push(&node)?;
-        Ok(out)
+            .collect())
+    }
+
+    /// The same for kernels of one output.
+    pub fn pending_one(device: Device, kernel: Kernel, operands: Operands, spec: Spec) -> Result<Tensor> {
+        let layout = layout_for(&spec.shape, &operands);
+        let line = if kernel.fails_late() { user_line() } else { None };
+        let node = window::push(device, Specs::from_buf([spec]), Work { kernel, operands, line })?;
+        Ok(Tensor::new(Value { node, output: 0 }, layout))
     }
 
     pub fn shape(&self) -> &Shape {
@@ -154,6 +160,11 @@ impl Tensor {
 
     pub fn is_contiguous(&self) -> bool {
         self.0.layout.is_contiguous()
+    }
+
+    /// Runs this tensor if that takes no longer than asking for it; tells whether it did.
+    pub fn realise_small(&self) -> bool {
+        run::realise_small(&self.0.value)
     }
 
     /// Runs what this tensor needs.

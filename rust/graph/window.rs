@@ -1,7 +1,8 @@
 //! The window: what this thread has asked for and nobody has run yet. It only bounds how much may be
 //! pending; what runs, and in which order, is found from the nodes themselves.
 
-use super::node::Node;
+use super::device::Device;
+use super::node::{Node, Operands, Specs, Work};
 use super::run;
 use crate::core::Result;
 use std::cell::RefCell;
@@ -24,11 +25,11 @@ struct Window {
 }
 
 impl Window {
-    /// Bytes that running a node would let go, if nobody else holds its operands by then.
-    fn held_by(&mut self, node: &Node) -> usize {
-        let work = node.work.lock();
-        let operands = work.iter().flat_map(|work| &work.operands).map(|operand| &operand.value);
+    /// Bytes that running a node with these operands would let go, if nobody else holds them by then.
+    fn held_by(&mut self, operands: &Operands) -> usize {
         operands
+            .iter()
+            .map(|operand| &operand.value)
             .filter(|value| value.spec().bytes() >= LARGE && value.node.is_done())
             .filter(|value| self.held.insert(value.node.id))
             .map(|value| value.spec().bytes())
@@ -40,16 +41,30 @@ thread_local! {
     static WINDOW: RefCell<Window> = RefCell::default();
 }
 
-/// Adds a pending node, and runs the window if that fills it.
-pub fn push(node: &Arc<Node>) -> Result<()> {
-    let bytes: usize = node.outputs.iter().map(|spec| spec.bytes()).sum();
-    let full = WINDOW.with_borrow_mut(|window| {
-        window.nodes.push(Arc::downgrade(node));
-        let held = window.held_by(node);
-        window.bytes += bytes + held;
-        window.nodes.len() >= MAX_NODES || window.bytes >= MAX_BYTES
+/// Makes a pending node, and runs the window if that fills it.
+pub fn push(device: Device, outputs: Specs, work: Work) -> Result<Arc<Node>> {
+    let bytes: usize = outputs.iter().map(|spec| spec.bytes()).sum();
+    let (node, full) = WINDOW.with_borrow_mut(|window| {
+        window.bytes += bytes + window.held_by(&work.operands);
+        let node = Node::pending(device, outputs, work);
+        window.nodes.push(Arc::downgrade(&node));
+        (node, window.nodes.len() >= MAX_NODES || window.bytes >= MAX_BYTES)
     });
-    if full { flush() } else { Ok(()) }
+    if full {
+        flush()?;
+    }
+    Ok(node)
+}
+
+/// A node has run: if it is the latest of this thread, it leaves the window, whose memory is then used
+/// again at once.
+pub fn forget(node: &Arc<Node>) {
+    WINDOW.with_borrow_mut(|window| {
+        if window.nodes.last().is_some_and(|last| std::ptr::eq(last.as_ptr(), Arc::as_ptr(node))) {
+            window.nodes.pop();
+            window.bytes -= node.outputs.iter().map(|spec| spec.bytes()).sum::<usize>();
+        }
+    });
 }
 
 /// Runs all of this thread's pending nodes that somebody can still see. Errors stay with the values

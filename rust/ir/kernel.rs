@@ -6,7 +6,7 @@
 //! prologue, whose tensor operands are then the kernel's inputs, all of the iteration shape.
 
 use super::conv::{Conv2d, Pool2d};
-use super::{Elementwise, Program};
+use super::{Elementwise, Program, Reg, Step};
 use crate::core::{DType, Layout, Scalar};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -31,6 +31,44 @@ pub struct Fused {
 impl Fused {
     pub fn identity(dtype: DType) -> Fused {
         Fused { program: Arc::new(Program::identity(dtype)), scalars: Scalars::new() }
+    }
+
+    /// A single operation.
+    pub fn apply(op: Elementwise, dtype: DType, args: &[Arg]) -> Fused {
+        let mut program = Program::default();
+        let mut scalars = Scalars::new();
+        let mut regs = [Reg::Input(0); 3];
+        for (i, arg) in args.iter().enumerate() {
+            let dtype = if op == Elementwise::r#where && i == 0 { DType::Bool } else { dtype };
+            regs[i] = match *arg {
+                Arg::Input(n) => {
+                    let n = n as usize;
+                    if program.inputs.len() <= n {
+                        program.inputs.resize(n + 1, dtype);
+                    }
+                    program.inputs[n] = dtype;
+                    Reg::Input(n as u16)
+                }
+                Arg::Scalar(value) => {
+                    program.scalars.push(dtype);
+                    scalars.push(value);
+                    Reg::Scalar(program.scalars.len() as u16 - 1)
+                }
+            };
+        }
+        program.steps.push(Step::Apply { op, dtype, args: regs });
+        program.outputs.push(Reg::Step(0));
+        Fused { program: Arc::new(program), scalars }
+    }
+
+    /// A conversion.
+    pub fn cast(from: DType, to: DType) -> Fused {
+        let mut program = Program::identity(from);
+        if from != to {
+            program.steps.push(Step::Cast { from, to, arg: Reg::Input(0) });
+            program.outputs[0] = Reg::Step(0);
+        }
+        Fused { program: Arc::new(program), scalars: Scalars::new() }
     }
 }
 

@@ -5,12 +5,13 @@ use super::{cast, create, device, reduce, source, view};
 use crate::bail;
 use crate::core::{DType, Error, Result, Scalar, Shape};
 use crate::graph::node::Operands;
-use crate::graph::record::{Context, Grads, record_one};
+use crate::graph::record::{Context, Grads, grad_enabled, record_one};
 use crate::graph::{Device, Tensor};
 use crate::ir::kernel::{self, Kernel};
 use crate::ir::sym::{Expr, Term};
 use crate::ir::{Class, Elementwise};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 /// An argument: a tensor, or a Python number, which is weak.
@@ -67,35 +68,41 @@ pub fn apply(op: Elementwise, args: &[Arg]) -> Result<Tensor> {
     let found = common_dtype(values)?;
     let (op, found) = on_bool(op, found);
     let dtype = op.argument(found)?;
-    let mut shape = tensors[0].shape().clone();
+    let mut shape = Cow::Borrowed(tensors[0].shape());
     for t in &tensors[1..] {
-        if *t.shape() == shape {
+        if *t.shape() == *shape {
             continue;
         }
         shape = match shape.broadcast(t.shape()) {
-            Some(shape) => shape,
+            Some(shape) => Cow::Owned(shape),
             None => bail!(Shape, "{}: shapes {} do not broadcast", op.name(), shapes(&tensors)),
         };
     }
+    let ready = |arg: &Arg| matches!(arg, Arg::Tensor(t) if t.dtype() == dtype);
     let mut taken = Args::new();
-    for (n, arg) in args.iter().enumerate() {
-        taken.push(match arg {
-            Arg::Scalar(scalar) => Arg::Scalar(weak(op, *scalar, dtype)?),
-            Arg::Tensor(t) if op.class() == Class::Where && n == 0 => Arg::Tensor(condition(t)?),
-            Arg::Tensor(t) => Arg::Tensor(cast::cast(t, dtype)?),
-        });
-    }
-    let out = make(device, op, dtype, &taken, &shape)?;
-    let inputs: SmallVec<[&Tensor; 3]> =
-        taken.iter().filter_map(|a| if let Arg::Tensor(t) = a { Some(t) } else { None }).collect();
-    if !op.differentiable() {
+    let taken = if args.iter().all(ready) {
+        args
+    } else {
+        for (n, arg) in args.iter().enumerate() {
+            taken.push(match arg {
+                Arg::Scalar(scalar) => Arg::Scalar(weak(op, *scalar, dtype)?),
+                Arg::Tensor(t) if op.class() == Class::Where && n == 0 => Arg::Tensor(condition(t)?),
+                Arg::Tensor(t) => Arg::Tensor(cast::cast(t, dtype)?),
+            });
+        }
+        &taken[..]
+    };
+    let out = make(device, op, dtype, taken, shape.into_owned())?;
+    if !op.differentiable() || !grad_enabled() || !tensors.iter().any(|t| t.requires_grad()) {
         return Ok(out);
     }
-    Ok(record_one(op.name(), &inputs, out.clone(), || Gradient::new(op, &taken, &out)))
+    let inputs: SmallVec<[&Tensor; 3]> =
+        taken.iter().filter_map(|a| if let Arg::Tensor(t) = a { Some(t) } else { None }).collect();
+    Ok(record_one(op.name(), &inputs, out.clone(), || Gradient::new(op, taken, &out)))
 }
 
 /// The node itself; everything has been checked.
-fn make(device: Device, op: Elementwise, dtype: DType, args: &[Arg], shape: &Shape) -> Result<Tensor> {
+fn make(device: Device, op: Elementwise, dtype: DType, args: &[Arg], shape: Shape) -> Result<Tensor> {
     let mut operands = Operands::new();
     let mut places = SmallVec::new();
     for arg in args {
@@ -103,8 +110,8 @@ fn make(device: Device, op: Elementwise, dtype: DType, args: &[Arg], shape: &Sha
             Arg::Scalar(scalar) => kernel::Arg::Scalar(*scalar),
             Arg::Tensor(t) => {
                 let mut operand = t.operand();
-                if t.shape() != shape {
-                    let layout = operand.layout.broadcast_to(shape).expect("broadcast shapes");
+                if *t.shape() != shape {
+                    let layout = operand.layout.broadcast_to(&shape).expect("broadcast shapes");
                     operand.layout = Arc::new(layout);
                 }
                 operands.push(operand);
@@ -113,7 +120,7 @@ fn make(device: Device, op: Elementwise, dtype: DType, args: &[Arg], shape: &Sha
         });
     }
     let kernel = Kernel::Apply { op, dtype, args: places };
-    source(device, kernel, operands, shape.clone(), op.result(dtype))
+    source(device, kernel, operands, shape, op.result(dtype))
 }
 
 fn shapes(tensors: &[&Tensor]) -> String {

@@ -28,7 +28,7 @@ pub use elementwise::{Arg, apply};
 
 use crate::bail;
 use crate::core::{DType, Result, Shape};
-use crate::graph::node::{Operands, Specs};
+use crate::graph::node::Operands;
 use crate::graph::{Device, Spec, Tensor};
 use crate::ir::Kernel;
 
@@ -55,8 +55,7 @@ fn node(kernel: Kernel, tensors: &[&Tensor], shape: Shape, dtype: DType) -> Resu
 
 /// A node with one output on a device.
 fn source(device: Device, kernel: Kernel, operands: Operands, shape: Shape, dtype: DType) -> Result<Tensor> {
-    let specs = Specs::from_buf([Spec { shape, dtype }]);
-    Ok(Tensor::pending(device, kernel, operands, specs)?.remove(0))
+    Tensor::pending_one(device, kernel, operands, Spec { shape, dtype })
 }
 
 /// The float dtype in which a float operation takes a tensor of `dtype`.

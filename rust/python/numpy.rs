@@ -132,17 +132,17 @@ pub fn from_array(value: &Bound<'_, PyAny>, copy: Copy) -> PyResult<Tensor> {
 }
 
 /// A read-only ndarray on the memory of a CPU tensor that has run.
-fn to_array<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
+fn to_array<'py>(py: Python<'py>, tensor: Tensor) -> PyResult<Bound<'py, PyAny>> {
     let descriptor = descriptor(py, tensor.dtype())?.clone();
     let size = tensor.dtype().size() as isize;
     let layout = tensor.layout();
     let mut sizes: SmallVec<[npy_intp; 8]> = layout.shape.iter().map(|&n| n as npy_intp).collect();
     let mut strides: SmallVec<[npy_intp; 8]> = layout.strides.iter().map(|&s| s * size).collect();
-    let keeper = Bound::new(py, Keeper { _tensor: tensor.clone() })?;
+    let data = tensor.host()?.ptr().wrapping_offset(layout.offset as isize * size);
+    let keeper = Bound::new(py, Keeper { _tensor: tensor })?;
     // SAFETY: sizes, strides and data describe the tensor's buffer, which the keeper, as the array's
     // base, holds as long as the array lives. The array is not writeable.
     unsafe {
-        let data = tensor.host()?.ptr().wrapping_offset(layout.offset as isize * size);
         let array = PY_ARRAY_API.PyArray_NewFromDescr(
             py,
             numpy::npyffi::get_type_object(py, numpy::npyffi::NpyTypes::PyArray_Type),
@@ -176,9 +176,9 @@ impl PyTensor {
                 "numpy: the tensor requires grad, which an array cannot carry; use `x.detach().numpy()`",
             ));
         }
-        let host = to_device(&t, Device::Cpu)?;
+        let host = if t.device() == Device::Cpu { t } else { to_device(&t, Device::Cpu)? };
         realise(py, &host)?;
-        to_array(py, &host)
+        to_array(py, host)
     }
 
     #[pyo3(signature = (dtype=None, copy=None))]
@@ -193,7 +193,7 @@ impl PyTensor {
             return Err(PyValueError::new_err("__array__: a tensor on another device must be copied"));
         }
         realise(py, &host)?;
-        let array = to_array(py, &host)?;
+        let array = to_array(py, host)?;
         match dtype {
             Some(dtype) if !array.getattr("dtype")?.eq(dtype)? => {
                 if copy == Some(false) {

@@ -528,14 +528,10 @@ fn rewrap<'py>(like: &Bound<'py, PyTensor>, tensor: Tensor) -> PyResult<Bound<'p
 
 /// Runs what a tensor needs, without holding up other Python threads.
 pub fn realise(py: Python<'_>, tensor: &Tensor) -> PyResult<()> {
-    match tensor.value().ready() {
-        Some(done) => {
-            done?;
-        }
-        None => {
-            py.detach(|| tensor.realise().map(drop))?;
-        }
+    if tensor.value().ready().is_none() && !tensor.realise_small() {
+        py.detach(|| tensor.realise().map(drop))?;
     }
+    tensor.realise()?;
     Ok(())
 }
 

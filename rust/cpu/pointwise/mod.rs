@@ -17,9 +17,10 @@ pub use eval::{Evaluator, Scratch};
 
 use super::work::try_parallel;
 use super::{Out, View, isa};
-use crate::core::{Result, Scalar};
-use crate::ir::kernel::Fused;
-use crate::ir::{Program, Reg, Step};
+use crate::core::{DType, Result, Scalar};
+use crate::ir::kernel::{Arg, Fused};
+use crate::ir::{Elementwise, Program, Reg, Step};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// About how many elements a thread takes at a time.
@@ -31,7 +32,9 @@ pub fn pointwise(map: &Fused, inputs: &[View], outputs: &[Out]) -> Result<()> {
     let Some(count) = outputs.first().map(|out| out.shape.count()).filter(|&n| n > 0) else {
         return Ok(());
     };
-    if one_step(&map.program, &map.scalars, inputs, outputs, count) {
+    if let Some((op, dtype, sources)) = single(map, inputs)
+        && one_step(op, dtype, &sources, &outputs[0], count)
+    {
         return Ok(());
     }
     let evaluator = Evaluator::bind(&map.program, &map.scalars, inputs, count, Some(outputs), isa::get())?;
@@ -82,14 +85,49 @@ pub fn pointwise_segments(program: &Arc<Program>, segments: &[Segment]) -> Resul
     })
 }
 
+/// One operation by itself.
+pub fn apply(op: Elementwise, dtype: DType, args: &[Arg], inputs: &[View], out: &Out) -> Result<()> {
+    let count = out.shape.count();
+    let sources: SmallVec<[Source; 3]> = args
+        .iter()
+        .map(|&arg| match arg {
+            Arg::Input(n) => Source::View(&inputs[n as usize]),
+            Arg::Scalar(scalar) => Source::Scalar(scalar),
+        })
+        .collect();
+    if count == 0 || one_step(op, dtype, &sources, out, count) {
+        return Ok(());
+    }
+    pointwise(&Fused::apply(op, dtype, args), inputs, std::slice::from_ref(out))
+}
+
+/// An argument of a single operation.
+enum Source<'a> {
+    View(&'a View<'a>),
+    Scalar(Scalar),
+}
+
+/// The arguments of a program that is one operation.
+fn single<'a>(
+    map: &Fused,
+    inputs: &'a [View<'a>],
+) -> Option<(Elementwise, DType, SmallVec<[Source<'a>; 3]>)> {
+    let (&[Step::Apply { op, dtype, args }], &[Reg::Step(0)]) =
+        (&map.program.steps[..], &map.program.outputs[..])
+    else {
+        return None;
+    };
+    let sources = args[..op.arity()].iter().map(|&arg| match arg {
+        Reg::Input(n) => Some(Source::View(&inputs[n as usize])),
+        Reg::Scalar(n) => Some(Source::Scalar(map.scalars[n as usize])),
+        Reg::Step(_) => None,
+    });
+    Some((op, dtype, sources.collect::<Option<_>>()?))
+}
+
 /// The short way for one operation on row-major operands and scalars. Returns false where it does not
 /// apply.
-fn one_step(program: &Program, scalars: &[Scalar], inputs: &[View], outputs: &[Out], count: usize) -> bool {
-    let (&[Step::Apply { op, dtype, args }], &[Reg::Step(0)], [out]) =
-        (&program.steps[..], &program.outputs[..], outputs)
-    else {
-        return false;
-    };
+fn one_step(op: Elementwise, dtype: DType, sources: &[Source], out: &Out, count: usize) -> bool {
     let Some(run) = loops::of(op, dtype, isa::get()) else { return false };
     // A block of each scalar, for as many elements as there are.
     let mut splats = [[std::mem::MaybeUninit::<u64>::uninit(); Evaluator::BLOCK]; 2];
@@ -97,27 +135,25 @@ fn one_step(program: &Program, scalars: &[Scalar], inputs: &[View], outputs: &[O
     let mut pointers = [std::ptr::null::<u8>(); 3];
     // Bytes to go on for each element.
     let mut widths = [0; 3];
-    for (i, &arg) in args[..op.arity()].iter().enumerate() {
-        match arg {
-            Reg::Input(n) => {
-                let view = &inputs[n as usize];
+    for (i, source) in sources.iter().enumerate() {
+        match *source {
+            Source::View(view) => {
                 if !view.layout.is_contiguous() {
                     return false;
                 }
                 (pointers[i], widths[i]) = (view.first(), view.dtype.size());
             }
-            Reg::Scalar(n) => {
-                let (n, Some(block)) = (n as usize, free.next()) else { return false };
-                let bits = scalar_bits(scalars[n], program.scalars[n]);
-                let (len, width) = (count.min(Evaluator::BLOCK), program.scalars[n].size());
+            Source::Scalar(scalar) => {
+                let Some(block) = free.next() else { return false };
+                let bits = scalar_bits(scalar, dtype);
+                let (len, width) = (count.min(Evaluator::BLOCK), dtype.size());
                 // SAFETY: the block has room for as many elements of the widest dtype.
                 unsafe { eval::fill((&raw const bits).cast(), width, block.as_mut_ptr().cast(), len) };
                 pointers[i] = block.as_ptr().cast();
             }
-            Reg::Step(_) => return false,
         }
     }
-    let any_scalar = widths[..op.arity()].contains(&0);
+    let any_scalar = widths[..sources.len()].contains(&0);
     let size = out.dtype.size();
     let shared = (SendPointers(pointers), *out);
     let work = |start: usize, len: usize| {

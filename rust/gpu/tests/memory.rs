@@ -3,7 +3,6 @@
 use super::*;
 use crate::core::{Error, Scalar};
 use crate::ir::Elementwise as E;
-use crate::ir::kernel::Arg;
 
 fn plus_one(dtype: DType) -> Kernel {
     let args = [Arg::Input(0), Arg::Scalar(Scalar::Int(1))].into_iter().collect();

@@ -8,6 +8,9 @@ mod reference;
 
 use super::*;
 use crate::core::layout::Layout;
+use crate::ir::kernel::Arg;
+use crate::ir::{Elementwise, Program, Reg, Step};
+use std::sync::Arc;
 
 /// The device under test.
 fn device() -> Option<Device> {
