@@ -142,7 +142,7 @@ class Workshop:
 
     def choose(self, files: dict[str, Source], seed: int, count: int) -> list[Mutant]:
         """The first `count` of the draw that compile."""
-        order = draw(files, seed)
+        order = iter(draw(files, seed))
         pool: list[Mutant] = []
         while True:
             while len(pool) < 2 * count:
@@ -283,7 +283,7 @@ def main() -> int:
 
     files = sources(ROOT)
     if options.list:
-        for number, site in zip(range(1, options.count + 1), draw(files, options.seed), strict=False):
+        for number, site in enumerate(draw(files, options.seed)[: options.count], 1):
             print(mutant(number, files[site.file], site))
         return 0
 

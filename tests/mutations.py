@@ -187,7 +187,14 @@ class Source:
             if token.text in WORDS and self.is_at(i + 1, "!"):
                 yield i, self.pairs[i + 2]
             if token.text in HINTS and self.is_at(i + 1, "("):
-                yield i, self.pairs[i + 1]
+                first, last = i, self.pairs[i + 1]
+                while self.pairs.get(first - 1) == last + 1 + self.is_at(last + 1, ";"):
+                    # It alone is in a block. If that is a loop, the loop computes nothing either.
+                    head = next(k for k in range(first - 2, 0, -1) if self.tokens[k].text in ("for", *";{}"))
+                    if not self.is_at(head, "for"):
+                        break
+                    first, last = head, self.pairs[first - 1]
+                yield first, last
             if token.text == "macro_rules":
                 # The patterns of its arms; what they are replaced by is code.
                 last = self.pairs[i + 3]
@@ -358,19 +365,23 @@ def sources(root: Path) -> dict[str, Source]:
     }
 
 
-def draw(files: dict[str, Source], seed: int) -> Iterator[Site]:
-    """Lines in random order, and of each one mutation."""
-    lines: dict[tuple[str, int], dict[int, list[Site]]] = {}
+def draw(files: dict[str, Source], seed: int) -> list[Site]:
+    """Lines in random order, and of each one mutation. A line's place and its mutation depend on the seed and on what
+    it says, so that a change elsewhere leaves the draw as it was."""
+    drawn = []
     for source in files.values():
+        texts = source.text.splitlines()
+        lines: dict[int, dict[int, list[Site]]] = {}
         for site in source.sites():
-            tokens = lines.setdefault((source.name, source.line(site.start)), {})
-            tokens.setdefault(site.start, []).append(site)
-    generator = random.Random(seed)
-    order = sorted(lines)
-    generator.shuffle(order)
-    for line in order:
-        token = generator.choice(list(lines[line].values()))
-        yield generator.choice(token)
+            lines.setdefault(source.line(site.start), {}).setdefault(site.start, []).append(site)
+        seen: dict[str, int] = {}
+        for line, tokens in sorted(lines.items()):
+            text = texts[line - 1].strip()
+            seen[text] = seen.get(text, 0) + 1
+            generator = random.Random(f"{seed} {source.name} {seen[text]} {text}")
+            place = generator.random()
+            drawn.append((place, generator.choice(generator.choice(list(tokens.values())))))
+    return [site for _, site in sorted(drawn, key=lambda d: d[0])]
 
 
 def mutant(number: int, source: Source, site: Site) -> Mutant:
