@@ -40,6 +40,8 @@ NOT_RUN = ("test_house.py", "test_gpu.py", "test_examples.py")
 # The broad ones, which catch most; the others follow in their order.
 FIRST = ("test_elementwise.py", "test_structured.py", "test_autograd.py", "test_tensor.py", "test_fusion.py")
 
+PYTEST = (sys.executable, "-m", "pytest", "-x", "--tb=no", "-rfE", "-p", "no:cacheprovider")
+
 MODULE = """//! Which mutant runs: the number in OXON_MUTANT, 0 for none.
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -179,10 +181,9 @@ class Workshop:
         """Commands that test a mutant of this file, in order, by what they run."""
         folder = self.tree / "tests"
         rest = sorted(p.name for p in folder.glob("test_*.py") if p.name not in (*FIRST, *NOT_RUN))
-        pytest = [sys.executable, "-m", "pytest", "-x", "--tb=no", "-rfE", "-p", "no:cacheprovider"]
         python = {
-            "Python, broad": [*pytest, *(f"tests/{name}" for name in FIRST)],
-            "Python, the rest": [*pytest, *(f"tests/{name}" for name in rest)],
+            "Python, broad": [*PYTEST, *(f"tests/{name}" for name in FIRST)],
+            "Python, the rest": [*PYTEST, *(f"tests/{name}" for name in rest)],
         }
         rust = [str(self.work / "rust-tests"), "-q"]
         _, room, name, *_ = Path(file).with_suffix("").parts
@@ -219,8 +220,13 @@ class Workshop:
             return "passed", ""
         if status < 0 or status > 128:
             return "crashed", f"signal {-status if status < 0 else status - 128}"
-        found = re.search(r"^(?:FAILED|ERROR) (\S+)|^    (\S+::\S+)$", text, re.M)
+        found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$|^    (\S+::\S+)$", text, re.M)
         return "failed", (found[1] or found[2]) if found else text[-300:]
+
+    def fails_again(self, test: str, number: int, limit: float) -> bool:
+        """Whether a test that failed with this mutant does so alone: one that fails now and then catches nothing."""
+        command = [*PYTEST, test] if ".py" in test else [str(self.work / "rust-tests"), "--exact", test]
+        return self.run(command, number, limit)[0] != "passed"
 
 
 def places_of(span: object) -> Iterator[tuple[str, int]]:
@@ -241,6 +247,9 @@ def examine(shop: Workshop, m: Mutant, limits: dict[str, float]) -> dict[str, ob
     how, where, stage = "passed", "", ""
     for stage, command in shop.stages(m.site.file).items():
         how, where = shop.run(command, m.number, limits[stage])
+        if how == "failed" and not shop.fails_again(where, m.number, limits[stage]):
+            aside = "--deselect" if stage.startswith("Python") else "--skip"
+            how, where = shop.run([*command, aside, where], m.number, limits[stage])
         if how != "passed":
             break
     site = {k: v for k, v in asdict(m).items() if k != "site"}
