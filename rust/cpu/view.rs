@@ -72,6 +72,15 @@ impl Axes {
         self.axes[self.axes.len() - 1].0
     }
 
+    /// Whether neighbours of a run lie farther apart than the runs themselves, as in a transpose: then a
+    /// whole run is far more memory than its elements.
+    pub fn is_crosswise(&self) -> bool {
+        match self.axes[..] {
+            [.., outer, inner] => outer.1 != 0 && outer.1.abs() < inner.1.abs(),
+            _ => false,
+        }
+    }
+
     /// Calls `f(place, count)` for the runs that make up the row-major elements `start .. start + len`:
     /// `place` is the first element's distance from the element at index 0, in elements.
     #[inline]

@@ -68,15 +68,23 @@ fn matrices(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             let Some(g) = &grads[0] else { return Ok(Grads::from_elem(None, 2)) };
             let da = context
                 .needs(0)
-                .then(|| reduce::sum_to(&matmul(g, &transposed(&sb)?)?, sa.shape()))
+                .then(|| reduce::sum_to(&product_like(&sa, g, &transposed(&sb)?)?, sa.shape()))
                 .transpose()?;
             let db = context
                 .needs(1)
-                .then(|| reduce::sum_to(&matmul(&transposed(&sa)?, g)?, sb.shape()))
+                .then(|| reduce::sum_to(&product_like(&sb, &transposed(&sa)?, g)?, sb.shape()))
                 .transpose()?;
             Ok(Grads::from_iter([da, db]))
         }
     }))
+}
+
+/// `a b` in the memory order of `like`: the gradient of a transposed weight is read beside the weight.
+fn product_like(like: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    match like.layout().strides[..] {
+        [.., 1, step] if step != 1 => transposed(&matmul(&transposed(b)?, &transposed(a)?)?),
+        _ => matmul(a, b),
+    }
 }
 
 /// The last two axes exchanged.

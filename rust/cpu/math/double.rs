@@ -165,10 +165,18 @@ impl Elementary for f64 {
         Vector::select(x.eq(Vector::of(0.0)), x, y)
     }
 
+    /// `x + x³ P(x²)` near zero, `1 − 2 / (exp(2 |x|) + 1)` elsewhere.
     #[inline(always)]
     fn tanh<S: Lanes<Elem = f64>>(x: Vector<S>) -> Vector<S> {
-        let t = expm1_parts((x.abs() * 2.0).at_most(45.0));
-        (t / (t + 2.0)).with_sign(x)
+        let size = x.abs();
+        let z = x * x;
+        let p = polynomial!(z; -0.3333333333333331208028, 0.1333333333332962587336, -0.05396825396599449298165,
+            0.0218694884669540072352, -0.008863234284701695640529, 0.003592113723392917354351,
+            -0.001455724157054255970604, 0.0005894441041424204697241, -0.0002369899929251799713617,
+            0.00009151961364061246028837, -0.00003014756197292484975278, 0.000006024779723467568315496);
+        let near = (size * z).mul_add(p, size);
+        let far = 1.0 - 2.0 / ((size * 2.0).at_most(45.0).exp() + 1.0);
+        Vector::select(size.lt(Vector::of(0.625)), near, far).with_sign(x)
     }
 
     #[inline(always)]

@@ -27,6 +27,8 @@ pub struct Evaluator<'a> {
     count: usize,
     /// Blocks do not cross the ends of these rows.
     row: usize,
+    /// Whether an operand lies across them, as a transpose does.
+    crosswise: bool,
 }
 
 /// An operand and how its elements are reached.
@@ -111,7 +113,7 @@ impl<'a> Evaluator<'a> {
                 scalars.len()
             );
         }
-        let mut row = usize::MAX;
+        let (mut row, mut crosswise) = (usize::MAX, false);
         let mut operands: SmallVec<[Operand; 8]> = SmallVec::new();
         let mut axes: SmallVec<[Axes; 2]> = SmallVec::new();
         let mut given: SmallVec<[Given; 8]> = SmallVec::new();
@@ -127,6 +129,7 @@ impl<'a> Evaluator<'a> {
                 let of = Axes::new(view.layout);
                 if of.run() >= Self::SHORT {
                     row = row.min(of.run());
+                    crosswise |= of.is_crosswise();
                 }
                 axes.push(of);
                 How::Strided(axes.len() - 1)
@@ -134,7 +137,7 @@ impl<'a> Evaluator<'a> {
             operands.push(Operand { view, how });
             given.push(Given { single, under });
         }
-        Ok(Evaluator { plan: plan(program, &given, isa)?, scalars, operands, axes, count, row })
+        Ok(Evaluator { plan: plan(program, &given, isa)?, scalars, operands, axes, count, row, crosswise })
     }
 
     /// Rows shorter than this are collected, several to a block.
@@ -185,24 +188,50 @@ impl<'a> Evaluator<'a> {
         scratch.table[self.plan.outputs[0].place as usize]
     }
 
+    /// Rows that are worked on side by side where an operand lies across them, and how much of each at a
+    /// time: so that the cache lines that one row has touched still serve the next.
+    const ROWS: usize = 16;
+    const PART: usize = 128;
+
+    /// About how many elements a thread should take at a time.
+    pub(super) fn grain(&self) -> usize {
+        if self.crosswise { Self::ROWS * self.row } else { super::GRAIN }
+    }
+
     /// Writes all outputs for the elements `start .. start + len`, of any length.
     pub(super) fn write(&self, scratch: &mut Scratch, outputs: &[Out], start: usize, len: usize) {
         let (mut at, end) = (start, start + len);
         while at < end {
-            let n = self.block_at(at).min(end - at);
-            for (output, out) in self.plan.outputs.iter().zip(outputs).filter(|o| o.0.direct) {
-                scratch.table[output.place as usize] = out.ptr.wrapping_add(at * output.dtype.size());
+            let rows = if self.crosswise && at % self.row == 0 { (end - at) / self.row } else { 0 };
+            let rows = rows.min(Self::ROWS);
+            if rows == 0 {
+                let n = self.block_at(at).min(end - at);
+                self.write_block(scratch, outputs, at, n);
+                at += n;
+                continue;
             }
-            self.run(scratch, at, n);
-            for (output, out) in self.plan.outputs.iter().zip(outputs).filter(|o| !o.0.direct) {
-                let size = output.dtype.size();
-                // SAFETY: the place holds `n` elements and the output has room for all of the shape's.
-                // An output laid over the operand that it copies is that operand's very elements.
-                unsafe {
-                    std::ptr::copy(scratch.table[output.place as usize], out.ptr.add(at * size), n * size);
+            for part in (0..self.row).step_by(Self::PART) {
+                let n = Self::PART.min(self.row - part);
+                for row in 0..rows {
+                    self.write_block(scratch, outputs, at + row * self.row + part, n);
                 }
             }
-            at += n;
+            at += rows * self.row;
+        }
+    }
+
+    fn write_block(&self, scratch: &mut Scratch, outputs: &[Out], at: usize, n: usize) {
+        for (output, out) in self.plan.outputs.iter().zip(outputs).filter(|o| o.0.direct) {
+            scratch.table[output.place as usize] = out.ptr.wrapping_add(at * output.dtype.size());
+        }
+        self.run(scratch, at, n);
+        for (output, out) in self.plan.outputs.iter().zip(outputs).filter(|o| !o.0.direct) {
+            let size = output.dtype.size();
+            // SAFETY: the place holds `n` elements and the output has room for all of the shape's.
+            // An output laid over the operand that it copies is that operand's very elements.
+            unsafe {
+                std::ptr::copy(scratch.table[output.place as usize], out.ptr.add(at * size), n * size);
+            }
         }
     }
 

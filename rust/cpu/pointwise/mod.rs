@@ -38,9 +38,10 @@ pub fn pointwise(map: &Fused, inputs: &[View], outputs: &[Out]) -> Result<()> {
         return Ok(());
     }
     let evaluator = Evaluator::bind(&map.program, &map.scalars, inputs, count, Some(outputs), isa::get())?;
-    try_parallel(count.div_ceil(GRAIN), |chunk| {
-        let start = chunk * GRAIN;
-        evaluator.write(&mut evaluator.scratch()?, outputs, start, GRAIN.min(count - start));
+    let grain = evaluator.grain();
+    try_parallel(count.div_ceil(grain), |chunk| {
+        let start = chunk * grain;
+        evaluator.write(&mut evaluator.scratch()?, outputs, start, grain.min(count - start));
         Ok(())
     })
 }

@@ -158,7 +158,8 @@ fn long_rows_and_whole_chunks() {
     let wide = b.with(Layout::contiguous([37, 5000].into()).slice(1, 30, 2500, 1));
     let program = chain(DType::F32);
     let map = Fused { program: Arc::new(program.clone()), scalars: SCALARS.into_iter().collect() };
-    for other in [&row, &wide, &a] {
+    let across = ramp(DType::F32, 2500 * 37).with(Layout::contiguous([2500, 37].into()).permute(&[1, 0]));
+    for other in [&row, &wide, &across, &a] {
         let want = step_by_step(&program, &SCALARS, &[&a, other], &shape, isa::get());
         for threads in [1, 2, 4] {
             set_num_threads(threads);
