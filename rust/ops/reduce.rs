@@ -216,6 +216,20 @@ pub fn var(x: &Tensor, axes: &[usize], correction: f64, keepdim: bool) -> Result
     finish(out, axes, keepdim)
 }
 
+/// The square root of [`var`]; its gradient where it is 0 is 0.
+pub fn std(x: &Tensor, axes: &[usize], correction: f64, keepdim: bool) -> Result<Tensor> {
+    let var = var(x, axes, correction, keepdim)?;
+    let y = elementwise::unary(E::sqrt, &var.detach())?;
+    let seen = y.clone();
+    Ok(record_one("std", &[&var], y, || {
+        super::rule::one(move |context, g| {
+            let y = context.output(&seen, 0);
+            let slope = elementwise::binary(E::div, &elementwise::binary(E::mul, g, 0.5)?, &y)?;
+            elementwise::select(&elementwise::binary(E::eq, &seen, 0.0)?, 0.0, &slope)
+        })
+    }))
+}
+
 /// The int64 index of the first largest (or smallest) element along an axis, or of the first NaN;
 /// over all elements, in row-major order, without one. Not differentiable.
 pub fn arg_extreme(x: &Tensor, axis: Option<usize>, keepdim: bool, largest: bool) -> Result<Tensor> {
