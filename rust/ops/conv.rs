@@ -1,9 +1,10 @@
 //! Convolutions (cross-correlations) over one and two axes, and transposed ones. The three kernels are
 //! linear in each operand and are each other's gradients, so every derivative is again one of them.
 
+use super::rearrange::{self, Pad};
 use super::{cast, device, elementwise, node, rule, view};
 use crate::bail;
-use crate::core::{Result, Shape};
+use crate::core::{Result, Scalar, Shape};
 use crate::graph::Tensor;
 use crate::graph::record::record_one;
 use crate::ir::Elementwise as E;
@@ -148,12 +149,13 @@ fn transposed(
     let (sizes, kernel) = ([h, width], [r, s]);
     let mut out = [n, per_group.saturating_mul(conv.groups), 0, 0];
     for i in 0..2 {
-        if output_padding[i] != 0 && output_padding[i] >= conv.stride[i] {
+        if output_padding[i] != 0 && output_padding[i] >= conv.stride[i].max(conv.dilation[i]) {
             bail!(
                 Value,
-                "{op}: output_padding {} must be smaller than stride {}",
+                "{op}: output_padding {} must be smaller than stride {} or dilation {}",
                 output_padding[i],
-                conv.stride[i]
+                conv.stride[i],
+                conv.dilation[i]
             );
         }
         if sizes[i] == 0 || kernel[i] == 0 {
@@ -175,11 +177,17 @@ fn transposed(
         out[2 + i] = usize::try_from(size).unwrap_or(usize::MAX);
     }
     let out = Shape::checked(op, &out)?;
-    let (x, w) = operands(op, x, w)?;
-    // The convolution of which this is the transpose goes the other way.
+    let (mut x, w) = operands(op, x, w)?;
+    // The convolution of which this is the transpose goes the other way; it may take steps over the
+    // padding of the output that the input knows nothing of.
     let back = conv.output(op, &out, w.shape())?;
     if &back != x.shape() {
-        bail!(Shape, "{op}: input {} and weight {} do not fit", x.shape(), w.shape());
+        let more: Vec<(i64, i64)> =
+            back.iter().zip(&x.shape()[..]).map(|(&n, &have)| (0, n as i64 - have as i64)).collect();
+        if more.iter().any(|&(_, n)| n < 0) {
+            bail!(Shape, "{op}: input {} and weight {} do not fit", x.shape(), w.shape());
+        }
+        x = rearrange::pad(&x, &more, Pad::Constant(Scalar::Float(0.0)))?;
     }
     add_bias(op, input(&x, &w, conv, &out)?, bias)
 }
