@@ -187,8 +187,9 @@ def test_embedding():
     assert_close(pretrained(ox.tensor(3)), draw(4, 2)[3])
     with pytest.raises(ValueError, match="Embedding: padding_idx 3 lies outside the 3 rows"):
         nn.Embedding(3, 2, padding_idx=3)
-    with pytest.raises(ValueError, match=r"embedding: padding_idx .* is not among 3 rows"):
-        F.embedding(ox.tensor(0), ox.ones(3, 2), -4)
+    for index in (-4, 3):
+        with pytest.raises(ValueError, match=f"embedding: padding_idx {index} is not among 3 rows"):
+            F.embedding(ox.tensor(0), ox.ones(3, 2), index)
     with pytest.raises(IndexError):
         layer(ox.tensor([6])).numpy()
 
@@ -490,7 +491,7 @@ def test_pool_errors():
         ox.ShapeError, match=r"avg_pool1d: expected an input \(N, C, L\) or \(C, L\), got \(2,\)"
     ):
         nn.AvgPool1d(2)(ox.ones(2))
-    with pytest.raises(ValueError, match="max_pool2d: stride has 3 values, expected 1 or 2"):
+    with pytest.raises(ValueError, match="MaxPool2d: stride must be an integer or 2 integers, not"):
         nn.MaxPool2d(2, (1, 2, 3))(ox.ones(1, 4, 4))
     with pytest.raises(ValueError):
         nn.MaxPool2d(2, padding=2)(ox.ones(1, 4, 4))  # more than half of the window

@@ -105,7 +105,7 @@ def test_elementwise_loss(name):
     assert_close(make(**options, reduction="sum")(*inputs), expected.sum())
     loss = make(**options, reduction="none")
     check_gradients(lambda x: loss(x, *inputs[1:]), arguments[0])
-    with pytest.raises(ValueError, match="reduction must be 'none', 'mean' or 'sum', not 'avg'"):
+    with pytest.raises(ValueError, match=r"reduction must be 'none', .*'mean' or 'sum', not 'avg'"):
         make(**options, reduction="avg")
 
 
@@ -349,3 +349,18 @@ def test_triplet_margin_loss(swap):
     assert_close(loss(t64(X), t64(Y), t64(z)), expected)
     assert_close(nn.TripletMarginLoss(1.5, swap=swap)(t64(X), t64(Y), t64(z)), expected.mean())
     check_gradients(loss, X, Y, z)
+
+
+def test_only_the_divergence_is_averaged_over_the_batch():
+    x, y = ox.ones(2, 3), ox.ones(2, 3)
+    for loss in (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy):
+        with pytest.raises(ValueError, match='reduction "batchmean" is unknown'):
+            loss(x, y, reduction="batchmean")
+    with pytest.raises(ValueError, match='cross_entropy: reduction "batchmean" is unknown'):
+        F.cross_entropy(x, ox.tensor([0, 1]), reduction="batchmean")
+    for layer in (nn.MSELoss, nn.CrossEntropyLoss, nn.BCELoss, nn.TripletMarginLoss):
+        with pytest.raises(ValueError, match="must be 'none', 'mean' or 'sum', not 'batchmean'"):
+            layer(reduction="batchmean")
+    assert nn.KLDivLoss("batchmean")(x, y).item() == -3.0
+    with pytest.raises(ValueError, match="'batchmean'"):
+        nn.KLDivLoss("avg")

@@ -16,7 +16,7 @@ pub enum Reduction {
     None,
     Mean,
     Sum,
-    /// The sum over the size of the first axis.
+    /// The sum over the size of the first axis; only the divergence has it.
     BatchMean,
 }
 
@@ -26,9 +26,13 @@ impl Reduction {
             "none" => Reduction::None,
             "mean" => Reduction::Mean,
             "sum" => Reduction::Sum,
-            "batchmean" => Reduction::BatchMean,
+            "batchmean" if op == "kl_div" => Reduction::BatchMean,
             _ => {
-                bail!(Value, "{op}: reduction {name:?} is unknown; there are \"none\", \"mean\" and \"sum\"")
+                let more = if op == "kl_div" { ", \"batchmean\"" } else { "" };
+                bail!(
+                    Value,
+                    "{op}: reduction {name:?} is unknown; there are \"none\"{more}, \"mean\" and \"sum\""
+                )
             }
         })
     }

@@ -200,6 +200,18 @@ pub enum Pad {
     Circular,
 }
 
+impl Pad {
+    /// The name under which users know it.
+    fn name(self) -> &'static str {
+        match self {
+            Pad::Constant(_) => "constant",
+            Pad::Reflect => "reflect",
+            Pad::Replicate => "replicate",
+            Pad::Circular => "circular",
+        }
+    }
+}
+
 /// A tensor with elements added before and after each axis; negative numbers take away (constants only).
 pub fn pad(x: &Tensor, amounts: &[(i64, i64)], mode: Pad) -> Result<Tensor> {
     if amounts.len() != x.rank() {
@@ -218,12 +230,17 @@ pub fn pad(x: &Tensor, amounts: &[(i64, i64)], mode: Pad) -> Result<Tensor> {
             _ => isize::MAX as usize,
         };
         let (Ok(before), Ok(after)) = (usize::try_from(before), usize::try_from(after)) else {
-            bail!(Value, "pad: {mode:?} takes no negative amounts, got ({before}, {after}) for axis {axis}");
+            bail!(
+                Value,
+                "pad: mode {:?} takes no negative amounts, got ({before}, {after}) for axis {axis}",
+                mode.name()
+            );
         };
         if before.max(after) > most {
             bail!(
                 Value,
-                "pad: ({before}, {after}) is more than {mode:?} has to give along axis {axis} of {}",
+                "pad: ({before}, {after}) is more than mode {:?} has to give along axis {axis} of {}",
+                mode.name(),
                 x.shape()
             );
         }

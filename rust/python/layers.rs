@@ -404,12 +404,12 @@ fn embedding(indices: T<'_, '_>, weight: T<'_, '_>, padding_idx: Option<i64>) ->
     let rows = index::take(&weight, &indices, 0)?;
     let Some(padding) = padding_idx else { return Ok(rows.into()) };
     let count = weight.shape()[0] as i64;
-    let padding = if padding < 0 { padding + count } else { padding };
-    if !(0..count).contains(&padding) {
+    if !(-count..count).contains(&padding) {
         return Err(PyValueError::new_err(format!(
             "embedding: padding_idx {padding} is not among {count} rows"
         )));
     }
+    let padding = padding.rem_euclid(count);
     let is_padding =
         ops::apply(crate::ir::Elementwise::eq, &[(&indices).into(), ops::Arg::Scalar(padding.into())])?;
     let is_padding = ops::view::unsqueeze(&is_padding, indices.rank())?;

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 
 class _Loss(Module):
+    _reductions: tuple[str, ...] = ("none", "mean", "sum")
+
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
-        if reduction not in ("none", "mean", "sum", "batchmean"):
+        if reduction not in self._reductions:
+            *most, last = map(repr, self._reductions)
             raise ValueError(
-                f"{type(self).__name__}: reduction must be 'none', 'mean' or 'sum', not {reduction!r}"
+                f"{type(self).__name__}: reduction must be {', '.join(most)} or {last}, not {reduction!r}"
             )
         self.reduction = reduction
 
@@ -266,6 +269,8 @@ class KLDivLoss(_Loss):
     >>> nn.KLDivLoss(reduction="batchmean")(ox.tensor([[-2.0, -3.0]]), ox.tensor([[1.0, 0.0]])).item()
     2.0
     """
+
+    _reductions = ("none", "batchmean", "mean", "sum")
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__(reduction)
