@@ -357,6 +357,68 @@ def test_forward_hooks():
     assert nn.Identity()(ox.tensor(1.0)).item() == 1.0  # hooks belong to an instance
 
 
+def test_full_backward_hooks_see_and_change_gradients():
+    layer = nn.Linear(2, 1, bias=False)
+    with ox.no_grad():
+        layer.weight.copy_(ox.tensor([[2.0, 3.0]]))
+    calls = []
+    layer.register_full_backward_pre_hook(lambda module, grad: calls.append(("pre", grad[0].item())))
+    layer.register_full_backward_pre_hook(lambda module, grad: (grad[0] * 10,))
+    handle = layer.register_full_backward_hook(
+        lambda module, inputs, outputs: calls.append((module is layer, inputs[0].tolist(), outputs[0].item()))
+    )
+    layer.register_full_backward_hook(lambda module, inputs, outputs: inputs[0] * 0 + 1)
+    layer.register_full_backward_hook(lambda *args: calls.append("first"), prepend=True)
+    x = ox.tensor([[1.0, 1.0]], requires_grad=True)
+    layer(x).backward()
+    assert calls == [("pre", 1.0), "first", (True, [[20.0, 30.0]], 10.0)]
+    assert x.grad.tolist() == [[1, 1]]
+    assert layer.weight.grad.tolist() == [[10, 10]]
+    handle.remove()
+    calls.clear()
+    layer(x).backward()
+    assert calls == [("pre", 1.0), "first"]
+
+
+def test_full_backward_hooks_of_several_inputs_and_outputs():
+    class Both(nn.Module):
+        def forward(self, a, n, b):
+            return a * b * n, "text", a + b
+
+    module, seen = Both(), []
+    module.register_full_backward_hook(lambda _, inputs, outputs: seen.append((inputs, outputs)))
+    a, b = ox.tensor(2.0, requires_grad=True), ox.tensor(3.0)
+    product, text, total = module(a, 5, b)
+    assert text == "text"
+    product.backward()
+    ((inputs, outputs),) = seen
+    assert [g and g.item() for g in inputs] == [15.0, None, None]
+    assert [g and g.item() for g in outputs] == [1.0, None, None]
+    assert total.item() == 5.0
+
+
+def test_full_backward_hooks_without_a_differentiable_input_or_gradients():
+    layer, seen = nn.Linear(2, 1), []
+    layer.register_full_backward_hook(lambda _, inputs, outputs: seen.append((inputs, outputs[0].tolist())))
+    layer(ox.ones(1, 2)).backward()
+    assert seen == [((None,), [[1.0]])]
+    with ox.no_grad():
+        assert not layer(ox.ones(1, 2)).requires_grad
+    twice = nn.Linear(1, 1)
+    twice.register_full_backward_hook(lambda *args: None)
+    x = ox.ones(1, 1, requires_grad=True)
+    (slope,) = ox.grad((twice(x) ** 2).sum(), x, create_graph=True)
+    (curve,) = ox.grad(slope.sum(), x)
+    assert curve.item() == pytest.approx(2 * twice.weight.item() ** 2)
+
+
+def test_full_backward_hooks_that_do_not_fit():
+    layer = nn.Linear(2, 1)
+    layer.register_full_backward_hook(lambda *args: (None, None))
+    with pytest.raises(ValueError, match="register_full_backward_hook: the hook gave 2 gradients for 1"):
+        layer(ox.ones(1, 2, requires_grad=True)).backward()
+
+
 def test_hooks_with_kwargs():
     class Scale(nn.Module):
         def forward(self, x, by=1.0):

@@ -11,6 +11,7 @@ import itertools
 
 from .._core import Tensor, zeros_like
 from ..autograd import no_grad
+from ._hooks import BackwardHooks
 from ._messages import as_tensor, describe_mismatch, note_module
 from .parameter import Parameter
 
@@ -96,6 +97,8 @@ class Module:
     _buffers: Mapping[str, bool] = {}  # name -> persistent
     _forward_pre_hooks: Mapping[int, tuple[Callable[..., Any], bool]] = {}  # id -> hook, with_kwargs
     _forward_hooks: Mapping[int, tuple[Callable[..., Any], bool]] = {}
+    _backward_pre_hooks: Mapping[int, Callable[..., Any]] = {}
+    _backward_hooks: Mapping[int, Callable[..., Any]] = {}
 
     def __init__(self) -> None:
         pass
@@ -108,7 +111,12 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            if not self._forward_pre_hooks and not self._forward_hooks:
+            if not (
+                self._forward_pre_hooks
+                or self._forward_hooks
+                or self._backward_hooks
+                or self._backward_pre_hooks
+            ):
                 return self.forward(*args, **kwargs)
             return self._call_with_hooks(args, kwargs)
         except Exception as error:
@@ -125,12 +133,18 @@ class Module:
                 changed = hook(self, args)
                 if changed is not None:
                     args = changed if isinstance(changed, tuple) else (changed,)
+        backward = None
+        if self._backward_hooks or self._backward_pre_hooks:
+            backward = BackwardHooks(
+                self, list(self._backward_pre_hooks.values()), list(self._backward_hooks.values())
+            )
+            args = backward.on_inputs(args)
         output = self.forward(*args, **kwargs)
         for hook, with_kwargs in list(self._forward_hooks.values()):
             changed = hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
             if changed is not None:
                 output = changed
-        return output
+        return output if backward is None else backward.on_output(output)
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
@@ -159,7 +173,32 @@ class Module:
         """
         return self._add_hook("_forward_hooks", (hook, with_kwargs), prepend)
 
-    def _add_hook(self, kind: str, entry: tuple[Callable[..., Any], bool], prepend: bool) -> RemovableHandle:
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` when the gradients of a call have been computed.
+
+        Both are tuples, one entry for each positional argument and each output, None where there is no
+        gradient. What the hook returns replaces `grad_input`; returning None keeps it. Outputs must be a
+        tensor or a tuple or list of them.
+
+        >>> layer = nn.Linear(2, 1)
+        >>> seen = []
+        >>> handle = layer.register_full_backward_hook(lambda module, inputs, outputs: seen.append(outputs))
+        >>> layer(ox.ones(1, 2, requires_grad=True)).sum().backward()
+        >>> seen[0][0].tolist()
+        [[1.0]]
+        """
+        return self._add_hook("_backward_hooks", hook, prepend)
+
+    def register_full_backward_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, grad_output)` before the gradients of a call are computed.
+
+        `grad_output` is as for `register_full_backward_hook`; what the hook returns replaces it.
+        """
+        return self._add_hook("_backward_pre_hooks", hook, prepend)
+
+    def _add_hook(self, kind: str, entry: Any, prepend: bool) -> RemovableHandle:
         hooks = self.__dict__.setdefault(kind, {})
         handle = RemovableHandle(hooks)
         others = dict(hooks) if prepend else {}
