@@ -94,6 +94,8 @@ T = np.array([2, 0, 1])
 I = np.array([[2, 0], [1, 1]])
 MASK = np.array([[True, False, True, True], [False, False, True, False], [True, True, False, False]])
 IMG, KER = (2, 2, 5, 6), (4, 2, 3, 3)
+NEAR = np.array([1.0, 1.0, 0.0, 1e9, np.inf, np.inf, -np.inf, np.nan, np.nan])
+FAR = np.array([1.05, 2.0, 0.005, 1.05e9, np.inf, 1.0, np.inf, np.nan, 0.0])
 
 CASES: dict[str, list[Case]] = {
     "sum": [
@@ -402,6 +404,37 @@ CASES: dict[str, list[Case]] = {
     ],
 }
 
+CASES |= {
+    "logical_and": [
+        Case(lambda x, y: x.logical_and(y > 0), lambda x, y: np.logical_and(x, y > 0), ((3, 4), (4,)), 0)
+    ],
+    "logical_or": [
+        Case(
+            lambda x, y: ox.logical_or(x > 0, y > 0),
+            lambda x, y: np.logical_or(x > 0, y > 0),
+            ((3, 4), (4,)),
+            0,
+        )
+    ],
+    "logical_xor": [
+        Case(lambda x, y: (x > 0).logical_xor(y), lambda x, y: np.logical_xor(x > 0, y), ((3, 4), (4,)), 0)
+    ],
+    "logical_not": [
+        Case(lambda x: x.logical_not(), np.logical_not, (np.array([0.0, -0.0, 1.5, np.nan]),), 0)
+    ],
+    "isclose": [
+        Case(lambda x, y: x.isclose(y, 0.1, 0.01), lambda x, y: np.isclose(x, y, 0.1, 0.01), (NEAR, FAR), 0),
+        Case(
+            lambda x, y: ox.isclose(x, y, equal_nan=True),
+            lambda x, y: np.isclose(x, y, equal_nan=True),
+            (NEAR, FAR),
+            0,
+        ),
+        Case(lambda i: i.isclose(2), lambda i: np.isclose(i, 2), (np.array([1, 2, 3]),), 0),
+    ],
+    "unique": [Case(lambda x: x.unique(), np.unique, (np.array([3.0, 1.0, 3.0, 2.0]),), 0)],
+}
+
 # Public names that compute nothing from tensors, or whose numbers are random; they have tests of their own.
 ELSEWHERE = {
     *("DType", "Device", "Generator", "HookHandle", "Tensor", "dtype", "finfo", "iinfo"),
@@ -411,14 +444,16 @@ ELSEWHERE = {
     *("randperm", "normal", "uniform", "bernoulli", "multinomial", "dropout", "dropout_channels", "manual_seed"),
     *("get_rng_state", "set_rng_state", "flush", "is_grad_enabled", "save_safetensors", "load_safetensors"),
     *("set_default_device", "get_default_device", "synchronize", "get_num_threads", "set_num_threads", "set_fuse"),
-    *("memory_summary", "empty_cache", "build_info", "result_type", "numel"),
+    *("memory_summary", "empty_cache", "build_info", "result_type", "numel", "allclose", "equal", "ValuesIndices"),
+    *ox._core.ALIASES,
 }  # fmt: skip
 METHODS_ELSEWHERE = {
     *("T", "mT", "shape", "size", "dtype", "device", "ndim", "dim", "numel", "itemsize", "nbytes", "stride"),
     *("is_contiguous", "is_floating_point", "requires_grad", "requires_grad_", "is_leaf", "grad_fn", "grad", "data"),
     *("detach", "copy_", "fill_", "zero_", "add_", "sub_", "mul_", "div_", "pow_", "is_view", "to", "cpu", "item"),
     *("backward", "register_hook", "register_post_accumulate_grad_hook", "numpy", "tolist", "uniform_", "normal_"),
-    *("half", "bfloat16", "float", "double", "int", "long", "bool"),
+    *("half", "bfloat16", "float", "double", "int", "long", "bool", "allclose", "equal", "expand_as", "view_as"),
+    *ox._core.ALIASES,
 }  # fmt: skip
 
 

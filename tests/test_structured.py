@@ -76,7 +76,7 @@ def test_gradients(name: str, i: int) -> None:
 def test_not_differentiable(name: str, i: int) -> None:
     case = CASES[name][i]
     leaves = [t.requires_grad_() if t.is_floating_point() else t for t in tensors(inputs_of(case))]
-    assert not case.call(*leaves).requires_grad or name == "unique_all"
+    assert not case.call(*leaves).requires_grad or name in ("unique", "unique_all")
 
 
 @pytest.mark.parametrize(("name", "i"), ALL)
@@ -208,6 +208,17 @@ ERRORS = [
     (lambda: ox.layer_norm(ox.ones(2, 3), 4), ox.ShapeError, "layer_norm"),
     (lambda: ox.einsum("ij,jk->ik", ox.ones(2, 3), ox.ones(4, 5)), ox.ShapeError, "einsum"),
     (lambda: ox.ones(3).topk(4), Exception, "topk"),
+    (
+        lambda: ox.pad(ox.ones(3), (3, 0), "reflect"),
+        ValueError,
+        r'pad: \(3, 0\) is more than mode "reflect" has',
+    ),
+    (lambda: ox.pad(ox.ones(3), (-1, 0), "circular"), ValueError, 'pad: mode "circular" takes no negative'),
+    (
+        lambda: ox.conv_transpose1d(ox.ones(1, 1, 3), ox.ones(1, 1, 2), stride=2, output_padding=2),
+        ValueError,
+        "output_padding 2 must be smaller than stride 2 or dilation 1",
+    ),
     (lambda: ox.zeros(-1), ox.ShapeError, "zeros: size -1 is negative"),
     (lambda: ox.arange(0, 5, 0), ValueError, "arange: step must not be 0"),
     (lambda: ox.tensor([[1, 2], [3]]), ox.ShapeError, "ragged"),
@@ -215,6 +226,37 @@ ERRORS = [
     (lambda: ox.ones(2, dtype="float8"), ox.DTypeError, "float8"),
     (lambda: ox.ones(2, device="tpu"), ox.DeviceError, 'device "tpu" is unknown'),
 ]
+
+
+@pytest.mark.parametrize(
+    ("stride", "dilation", "extra"), [(1, 2, 1), (2, 3, 2), (1, 3, 2), (3, 1, 2), (2, 5, 4)]
+)
+@pytest.mark.parametrize("padding", [0, 1])
+def test_output_padding_beyond_the_stride(stride: int, dilation: int, extra: int, padding: int) -> None:
+    """A transposed convolution is the adjoint of the convolution that makes its input's size, whatever was added to
+    its output: `extra` may make that convolution a step longer, over places that are 0."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 3, 4)), rng.standard_normal((3, 2, 3))
+    size = (4 - 1) * stride - 2 * padding + dilation * 2 + 1 + extra
+    want = np.zeros((2, 2, size + 2 * padding))
+    for i in range(4):
+        for k in range(3):
+            want[:, :, i * stride + k * dilation] += x[:, :, i] @ w[:, :, k]
+    want = want[:, :, padding : padding + size]
+
+    def call(x: ox.Tensor, w: ox.Tensor) -> ox.Tensor:
+        return ox.conv_transpose1d(
+            x, w, stride=stride, padding=padding, dilation=dilation, output_padding=extra
+        )
+
+    np.testing.assert_allclose(call(ox.tensor(x), ox.tensor(w)).numpy(), want, atol=1e-12)
+    assert ox.gradcheck(call, [ox.tensor(x), ox.tensor(w)])
+
+
+def test_the_spread_of_equal_numbers_has_the_slope_0() -> None:
+    x = ox.ones(3, requires_grad=True)
+    x.std().backward()
+    assert x.grad.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("i", range(len(ERRORS)))

@@ -3,6 +3,7 @@
 
 pub mod advanced;
 pub mod cast;
+pub mod compare;
 pub mod conv;
 pub mod create;
 pub mod einsum;

@@ -5,7 +5,7 @@ use super::{args, dtype};
 use crate::core::{DType, Result, Scalar, Shape};
 use crate::graph::Tensor;
 use crate::ops::create;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -112,20 +112,24 @@ fn arange(
     finish(create::arange(start, stop, step, dtype, args::device(device)?), requires_grad)
 }
 
-/// `num` values from start to stop, both included unless `endpoint` is false.
+/// `num` values (PyTorch says `steps`) from start to stop, both included unless `endpoint` is false.
 #[pyfunction]
-#[pyo3(signature = (start, stop, num, *, endpoint=true, dtype=None, device=None, requires_grad=false))]
+#[pyo3(signature = (start, stop, num=None, *, steps=None, endpoint=true, dtype=None, device=None, requires_grad=false))]
+#[allow(clippy::too_many_arguments, reason = "both spellings")]
 fn linspace(
     start: f64,
     stop: f64,
-    num: i64,
+    num: Option<i64>,
+    steps: Option<i64>,
     endpoint: bool,
     dtype: Any<'_, '_>,
     device: Any<'_, '_>,
     requires_grad: bool,
 ) -> Out {
-    let num =
-        usize::try_from(num).map_err(|_| PyValueError::new_err("linspace: num must not be negative"))?;
+    let ((Some(num), None) | (None, Some(num))) = (num, steps) else {
+        return Err(PyTypeError::new_err("linspace: give the number of values, as num or as steps"));
+    };
+    let num = super::select::count("linspace", num)?;
     let dtype = args::dtype_or(dtype, DType::F32)?;
     finish(create::linspace(start, stop, num, endpoint, dtype, args::device(device)?), requires_grad)
 }

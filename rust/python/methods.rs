@@ -4,23 +4,34 @@
 use super::args;
 use super::tensor::{Out, PyTensor, out};
 use crate::core::{DType, Shape};
+use crate::graph::Tensor;
 use crate::ir::kernel::Scan;
 use crate::ops::{self, matmul, reduce, view};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use smallvec::SmallVec;
 
 type Dim<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+
+/// The axes to go over, by PyTorch's name or the array API's.
+fn axes(op: &str, dim: Dim<'_, '_>, axis: Dim<'_, '_>, x: &Tensor) -> PyResult<SmallVec<[usize; 6]>> {
+    if dim.is_some() && axis.is_some() {
+        return Err(PyTypeError::new_err(format!("{op}: dim and axis are two names of one argument")));
+    }
+    args::axes_or_all(op, dim.or(axis), x.rank())
+}
 
 macro_rules! reductions {
     ($($(#[$doc:meta])* $name:ident($x:ident, $axes:ident, $keepdim:ident) $body:expr;)*) => {
         #[pymethods]
         impl PyTensor {$(
             $(#[$doc])*
-            #[pyo3(signature = (dim=None, keepdim=false))]
-            fn $name(&self, dim: Dim<'_, '_>, keepdim: bool) -> Out {
-                let ($x, $keepdim) = (&self.get(), keepdim);
-                let $axes = &args::axes_or_all(stringify!($name), dim, $x.rank())?[..];
+            #[pyo3(signature = (dim=None, keepdim=false, *, axis=None, keepdims=None))]
+            fn $name(&self, dim: Dim<'_, '_>, keepdim: bool, axis: Dim<'_, '_>, keepdims: Option<bool>) -> Out {
+                let $x = &self.get();
+                let $axes = &axes(stringify!($name), dim, axis, $x)?[..];
+                let $keepdim = keepdims.unwrap_or(keepdim);
                 out($body)
             }
         )*}
@@ -75,44 +86,77 @@ casts! {
 #[pymethods]
 impl PyTensor {
     /// The sum over axes (all without `dim`). Integers and bool sum to int64 unless `dtype` is given.
-    #[pyo3(signature = (dim=None, keepdim=false, *, dtype=None))]
-    fn sum(&self, dim: Dim<'_, '_>, keepdim: bool, dtype: Dim<'_, '_>) -> Out {
+    #[pyo3(signature = (dim=None, keepdim=false, *, dtype=None, axis=None, keepdims=None))]
+    fn sum(
+        &self,
+        dim: Dim<'_, '_>,
+        keepdim: bool,
+        dtype: Dim<'_, '_>,
+        axis: Dim<'_, '_>,
+        keepdims: Option<bool>,
+    ) -> Out {
         let x = self.cast_to(dtype)?;
-        out(reduce::sum(&x, &args::axes_or_all("sum", dim, x.rank())?, keepdim))
+        out(reduce::sum(&x, &axes("sum", dim, axis, &x)?, keepdims.unwrap_or(keepdim)))
     }
 
     /// The product over axes (all without `dim`). Integers and bool give int64 unless `dtype` is given.
-    #[pyo3(signature = (dim=None, keepdim=false, *, dtype=None))]
-    fn prod(&self, dim: Dim<'_, '_>, keepdim: bool, dtype: Dim<'_, '_>) -> Out {
+    #[pyo3(signature = (dim=None, keepdim=false, *, dtype=None, axis=None, keepdims=None))]
+    fn prod(
+        &self,
+        dim: Dim<'_, '_>,
+        keepdim: bool,
+        dtype: Dim<'_, '_>,
+        axis: Dim<'_, '_>,
+        keepdims: Option<bool>,
+    ) -> Out {
         let x = self.cast_to(dtype)?;
-        out(reduce::prod(&x, &args::axes_or_all("prod", dim, x.rank())?, keepdim))
+        out(reduce::prod(&x, &axes("prod", dim, axis, &x)?, keepdims.unwrap_or(keepdim)))
     }
 
     /// The variance over axes (all without `dim`), with `n - correction` in the denominator.
-    #[pyo3(signature = (dim=None, *, correction=1.0, keepdim=false))]
-    fn var(&self, dim: Dim<'_, '_>, correction: f64, keepdim: bool) -> Out {
+    #[pyo3(signature = (dim=None, *, correction=1.0, keepdim=false, axis=None, keepdims=None))]
+    fn var(
+        &self,
+        dim: Dim<'_, '_>,
+        correction: f64,
+        keepdim: bool,
+        axis: Dim<'_, '_>,
+        keepdims: Option<bool>,
+    ) -> Out {
         let x = self.get();
-        out(reduce::var(&x, &args::axes_or_all("var", dim, x.rank())?, correction, keepdim))
+        out(reduce::var(&x, &axes("var", dim, axis, &x)?, correction, keepdims.unwrap_or(keepdim)))
     }
 
     /// The standard deviation over axes (all without `dim`), with `n - correction` in the denominator.
-    #[pyo3(signature = (dim=None, *, correction=1.0, keepdim=false))]
-    fn std(&self, dim: Dim<'_, '_>, correction: f64, keepdim: bool) -> Out {
+    #[pyo3(signature = (dim=None, *, correction=1.0, keepdim=false, axis=None, keepdims=None))]
+    fn std(
+        &self,
+        dim: Dim<'_, '_>,
+        correction: f64,
+        keepdim: bool,
+        axis: Dim<'_, '_>,
+        keepdims: Option<bool>,
+    ) -> Out {
         let x = self.get();
-        let var = reduce::var(&x, &args::axes_or_all("std", dim, x.rank())?, correction, keepdim)?;
-        out(ops::elementwise::unary(crate::ir::Elementwise::sqrt, &var))
+        out(reduce::std(&x, &axes("std", dim, axis, &x)?, correction, keepdims.unwrap_or(keepdim)))
     }
 
     /// The index of the first largest element along `dim`, or in row-major order of all.
-    #[pyo3(signature = (dim=None, keepdim=false))]
-    fn argmax(&self, dim: Option<i64>, keepdim: bool) -> Out {
-        self.arg_extreme("argmax", dim, keepdim, true)
+    #[pyo3(signature = (dim=None, keepdim=false, *, axis=None, keepdims=None))]
+    fn argmax(&self, dim: Option<i64>, keepdim: bool, axis: Option<i64>, keepdims: Option<bool>) -> Out {
+        if dim.is_some() && axis.is_some() {
+            return Err(PyTypeError::new_err("argmax: dim and axis are two names of one argument"));
+        }
+        self.arg_extreme("argmax", dim.or(axis), keepdims.unwrap_or(keepdim), true)
     }
 
     /// The index of the first smallest element along `dim`, or in row-major order of all.
-    #[pyo3(signature = (dim=None, keepdim=false))]
-    fn argmin(&self, dim: Option<i64>, keepdim: bool) -> Out {
-        self.arg_extreme("argmin", dim, keepdim, false)
+    #[pyo3(signature = (dim=None, keepdim=false, *, axis=None, keepdims=None))]
+    fn argmin(&self, dim: Option<i64>, keepdim: bool, axis: Option<i64>, keepdims: Option<bool>) -> Out {
+        if dim.is_some() && axis.is_some() {
+            return Err(PyTypeError::new_err("argmin: dim and axis are two names of one argument"));
+        }
+        self.arg_extreme("argmin", dim.or(axis), keepdims.unwrap_or(keepdim), false)
     }
 
     /// Running sums along `dim`.
@@ -291,7 +335,7 @@ impl PyTensor {
 }
 
 impl PyTensor {
-    fn cast_to(&self, dtype: Dim<'_, '_>) -> PyResult<crate::graph::Tensor> {
+    fn cast_to(&self, dtype: Dim<'_, '_>) -> PyResult<Tensor> {
         let x = self.get();
         Ok(ops::cast::cast(&x, args::dtype_or(dtype, x.dtype())?)?)
     }

@@ -14,6 +14,7 @@ mod join;
 mod layers;
 mod losses;
 mod methods;
+mod names;
 mod numpy;
 #[allow(unsafe_op_in_unsafe_fn, reason = "what pyo3 makes of methods in macros")]
 mod operators;
@@ -54,6 +55,7 @@ mod _core {
         join::init(m)?;
         files::init(m)?;
         grad::init(m)?;
+        names::init(m)?;
         // What is public is what has no underscore; the package says the rest.
         m.delattr("__all__")
     }

@@ -2,17 +2,18 @@
 
 use super::args;
 use super::tensor::{Out, PyTensor, out};
-use crate::core::Scalar;
-use crate::graph::Tensor;
+use crate::core::{DType, Scalar};
+use crate::graph::{Device, Tensor};
 use crate::ir::kernel::Scatter;
 use crate::ops::{self, advanced, index, rearrange, search, shapes, sort};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
 
 type T<'a, 'py> = &'a Bound<'py, PyTensor>;
 type Any<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
-type Pair = PyResult<(PyTensor, PyTensor)>;
+type Pair<'py> = PyResult<Bound<'py, PyAny>>;
 type Many = PyResult<Vec<PyTensor>>;
 
 pub fn value(t: T<'_, '_>) -> Tensor {
@@ -23,13 +24,20 @@ pub fn many(found: Vec<Tensor>) -> Vec<PyTensor> {
     found.into_iter().map(PyTensor::new).collect()
 }
 
-fn pair((a, b): (Tensor, Tensor)) -> (PyTensor, PyTensor) {
-    (a.into(), b.into())
+/// The named tuple of what was found and where.
+static VALUES_INDICES: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+fn pair(py: Python<'_>, (values, indices): (Tensor, Tensor)) -> Pair<'_> {
+    let (values, indices) = (PyTensor::new(values), PyTensor::new(indices));
+    match VALUES_INDICES.get(py) {
+        Some(named) => named.bind(py).call1((values, indices)),
+        None => Ok((values, indices).into_pyobject(py)?.into_any()),
+    }
 }
 
 /// Both without an axis of size 1.
-fn without(axis: usize, (a, b): (Tensor, Tensor)) -> Pair {
-    Ok(pair((ops::view::squeeze(&a, &[axis])?, ops::view::squeeze(&b, &[axis])?)))
+fn without(py: Python<'_>, axis: usize, (a, b): (Tensor, Tensor)) -> Pair<'_> {
+    pair(py, (ops::view::squeeze(&a, &[axis])?, ops::view::squeeze(&b, &[axis])?))
 }
 
 pub fn count(op: &str, n: i64) -> PyResult<usize> {
@@ -40,9 +48,9 @@ pub fn count(op: &str, n: i64) -> PyResult<usize> {
 impl PyTensor {
     /// Values in order along `dim`, and the indices that give it. Stable; NaN comes last when ascending.
     #[pyo3(signature = (dim=-1, descending=false))]
-    fn sort(&self, dim: i64, descending: bool) -> Pair {
+    fn sort<'py>(&self, py: Python<'py>, dim: i64, descending: bool) -> Pair<'py> {
         let x = self.get();
-        Ok(pair(sort::sort(&x, args::one_axis("sort", dim, x.rank())?, descending)?))
+        pair(py, sort::sort(&x, args::one_axis("sort", dim, x.rank())?, descending)?)
     }
 
     /// The indices that sort along `dim`. Stable.
@@ -54,17 +62,17 @@ impl PyTensor {
 
     /// The k largest (or smallest) elements along `dim`, in order, and their indices.
     #[pyo3(signature = (k, dim=-1, largest=true))]
-    fn topk(&self, k: i64, dim: i64, largest: bool) -> Pair {
+    fn topk<'py>(&self, py: Python<'py>, k: i64, dim: i64, largest: bool) -> Pair<'py> {
         let x = self.get();
-        Ok(pair(sort::topk(&x, count("topk", k)?, args::one_axis("topk", dim, x.rank())?, largest)?))
+        pair(py, sort::topk(&x, count("topk", k)?, args::one_axis("topk", dim, x.rank())?, largest)?)
     }
 
     /// The k-th smallest element along `dim`, counted from 1, and its index.
     #[pyo3(signature = (k, dim=-1))]
-    fn kthvalue(&self, k: i64, dim: i64) -> Pair {
+    fn kthvalue<'py>(&self, py: Python<'py>, k: i64, dim: i64) -> Pair<'py> {
         let x = self.get();
         let axis = args::one_axis("kthvalue", dim, x.rank())?;
-        without(axis, sort::kthvalue(&x, count("kthvalue", k)?, axis)?)
+        without(py, axis, sort::kthvalue(&x, count("kthvalue", k)?, axis)?)
     }
 
     /// The median of all elements, or with `dim` the medians along it and their indices; the lower of two.
@@ -79,7 +87,7 @@ impl PyTensor {
             }
             Some(dim) => {
                 let axis = args::one_axis("median", dim, x.rank())?;
-                Ok(without(axis, sort::median(&x, axis)?)?.into_pyobject(py)?.into_any())
+                without(py, axis, sort::median(&x, axis)?)
             }
         }
     }
@@ -309,7 +317,7 @@ impl PyTensor {
 
     /// Quantiles in [0, 1] along `dim` (of all, flattened, without it), interpolated.
     #[pyo3(signature = (q, dim=None))]
-    fn quantile(&self, q: &Bound<'_, PyAny>, dim: Option<i64>) -> Out {
+    fn quantile(&self, py: Python<'_>, q: &Bound<'_, PyAny>, dim: Option<i64>) -> Out {
         let x = self.get();
         let (x, axis) = match dim {
             Some(dim) => (x.clone(), args::one_axis("quantile", dim, x.rank())?),
@@ -318,7 +326,14 @@ impl PyTensor {
         match args::scalar(q)? {
             Some(q) => out(sort::quantile(&x, &[q.as_f64()], axis).and_then(|t| ops::view::select(&t, 0, 0))),
             None => {
-                let q: Vec<f64> = q.try_iter()?.map(|v| v?.extract()).collect::<PyResult<_>>()?;
+                let q = super::convert::tensor(q, Some(DType::F64), Device::Cpu)?;
+                if q.rank() != 1 {
+                    return Err(PyTypeError::new_err(format!(
+                        "quantile: q is a number or several, not {}",
+                        q.shape()
+                    )));
+                }
+                let q: Vec<f64> = super::convert::scalars(py, &q)?.iter().map(|q| q.as_f64()).collect();
                 out(sort::quantile(&x, &q, axis))
             }
         }
@@ -373,15 +388,21 @@ fn extreme<'py>(
             let places = ops::reduce::arg_extreme(&x, Some(axis), true, largest)?;
             let found = index::gather(&x, axis, &places)?;
             let squeeze = |t: &Tensor| if keepdim { Ok(t.clone()) } else { ops::view::squeeze(t, &[axis]) };
-            Ok((PyTensor::new(squeeze(&found)?), PyTensor::new(squeeze(&places)?))
-                .into_pyobject(py)?
-                .into_any())
+            pair(py, (squeeze(&found)?, squeeze(&places)?))
         }
     }
 }
 
 pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    let tensor = m.py().get_type::<PyTensor>();
+    let py = m.py();
+    let options = PyDict::new(py);
+    options.set_item("module", "oxon")?;
+    let named = py.import("collections")?.getattr("namedtuple")?;
+    let named = named.call(("ValuesIndices", ("values", "indices")), Some(&options))?;
+    named.setattr("__doc__", "What was found along an axis, and where it stands.")?;
+    m.add("ValuesIndices", &named)?;
+    let _ = VALUES_INDICES.set(py, named.unbind());
+    let tensor = py.get_type::<PyTensor>();
     // Functions of one tensor are its methods, called on it.
     for name in METHODS {
         m.add(*name, tensor.getattr(*name)?)?;

@@ -45,8 +45,8 @@ impl PyTensor {
             bail!(
                 Value,
                 "{op}: this tensor is a view, and tensors are values: writing into it would change nothing \
-                 else; write `x[index] = value` on the tensor itself, or `{}` for a new one",
-                op.trim_end_matches(['_', '='])
+                 else; write `x[index] = value` into the tensor that it shows, or take a copy of its own \
+                 first, `x = x.clone()`"
             );
         }
         if old.shape() != value.shape() {
@@ -466,6 +466,21 @@ impl PyTensor {
             return Err(PyTypeError::new_err(format!("index: a tensor of {} is no integer", t.dtype())));
         }
         number(py, element(py, &t)?)
+    }
+
+    /// A tensor of no axes as its number, so that `f"{loss:.3f}"` works; others only as their repr.
+    fn __format__<'py>(slf: &Bound<'py, Self>, spec: &str) -> PyResult<Bound<'py, PyAny>> {
+        let (py, t) = (slf.py(), slf.get().get());
+        if t.rank() == 0 {
+            return number(py, element(py, &t)?)?.call_method1("__format__", (spec,));
+        }
+        if spec.is_empty() {
+            return Ok(slf.str()?.into_any());
+        }
+        Err(PyTypeError::new_err(format!(
+            "format: {spec:?} is for one number, and the tensor has the shape {}; index one, or use `item()`",
+            t.shape()
+        )))
     }
 
     fn __len__(&self) -> PyResult<usize> {
