@@ -334,8 +334,8 @@ def test_bad_arguments():
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"shuffle": True, "sampler": [0]}, "exclude each other"),
         ({"seed": 1, "generator": ox.Generator(1)}, "not both"),
-        ({"num_workers": -1}, "num_workers=-1"),
-        ({"prefetch": 0}, "prefetch=0"),
+        ({"num_workers": -1}, "num_workers must lie between 0 and 1024, not -1"),
+        ({"prefetch": 0}, "prefetch must lie between 1 and 4096, not 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             DataLoader([1, 2], **arguments)

@@ -230,7 +230,10 @@ impl Layout {
             out.offset = (out.offset as isize + start as isize * self.strides[axis]) as usize;
         }
         out.shape[axis] = count;
-        out.strides[axis] *= step;
+        // The step along a single element says nothing, and may be anything.
+        if count > 1 {
+            out.strides[axis] *= step;
+        }
         out
     }
 

@@ -117,9 +117,14 @@ pub fn index(op: &str, value: &Bound<'_, PyAny>) -> PyResult<i64> {
     if value.cast::<PyFloat>().is_ok() || value.cast::<PyString>().is_ok() {
         return Err(PyTypeError::new_err(format!("{op}: expected an integer, got {}", value.repr()?)));
     }
-    let number = value
-        .call_method0("__index__")
-        .map_err(|_| PyTypeError::new_err(format!("{op}: expected an integer, got {}", type_name(value))))?;
+    if !value.hasattr("__index__")? {
+        return Err(PyTypeError::new_err(format!("{op}: expected an integer, got {}", type_name(value))));
+    }
+    let number = value.call_method0("__index__")?;
+    if number.cast::<PyInt>().is_err() {
+        let (kind, got) = (type_name(value), type_name(&number));
+        return Err(PyTypeError::new_err(format!("{op}: __index__ of {kind} gave {got}, not an integer")));
+    }
     number
         .extract::<i64>()
         .map_err(|_| PyOverflowError::new_err(format!("{op}: the integer {number} does not fit 64 bits")))

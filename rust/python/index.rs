@@ -7,7 +7,7 @@ use crate::core::{DType, Error, Layout};
 use crate::graph::{Device, Tensor};
 use crate::ir::kernel::Scatter;
 use crate::ops;
-use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyEllipsis, PyInt, PyList, PySlice, PyTuple};
 
@@ -84,7 +84,7 @@ fn parse(x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index> {
                 axis += 1;
             }
         } else {
-            let i = args::index("index", &entry).map_err(|_| bad_index(&entry))?;
+            let i = args::index("index", &entry).map_err(|error| bad_index(&entry, error))?;
             let n = x.shape()[axis] as i64;
             if i < -n || i >= n {
                 return Err(PyIndexError::new_err(format!(
@@ -124,7 +124,15 @@ fn parse(x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index> {
     Ok(Index { parts, tensors })
 }
 
-fn bad_index(entry: &Bound<'_, PyAny>) -> PyErr {
+/// What to say of an entry that is no integer; what it raised itself goes through.
+fn bad_index(entry: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    let py = entry.py();
+    if error.is_instance_of::<PyOverflowError>(py) {
+        return PyIndexError::new_err("index: the integer does not fit 64 bits");
+    }
+    if !error.is_instance_of::<PyTypeError>(py) {
+        return error;
+    }
     let kind = entry.get_type().name().map_or_else(|_| "?".into(), |n| n.to_string());
     PyIndexError::new_err(format!(
         "index: {kind} is no index; use integers, slices, `...`, `None`, masks or integer tensors"
@@ -172,17 +180,20 @@ fn mask_places(x: &Tensor, axis: usize, mask: &Tensor) -> PyResult<Vec<Tensor>> 
 }
 
 fn slice_part(slice: &Bound<'_, PySlice>, size: usize) -> PyResult<Part> {
-    let step = slice.getattr("step")?;
-    if !step.is_none() && args::index("index", &step)? == 0 {
-        return Err(PyValueError::new_err("index: a slice's step must not be 0"));
-    }
-    for name in ["start", "stop"] {
+    for name in ["start", "stop", "step"] {
         let bound = slice.getattr(name)?;
-        if !bound.is_none() {
-            args::index("index", &bound).map_err(|_| PyTypeError::new_err("index: slices take integers"))?;
+        if !bound.is_none() && !bound.hasattr("__index__")? {
+            let kind = bound.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("index: slices take integers, not {kind}")));
         }
     }
-    let found = slice.indices(size as isize)?;
+    // Bounds beyond any size are cut, as Python cuts them.
+    let found = slice.indices(size as isize).map_err(|error| {
+        match error.is_instance_of::<PyValueError>(slice.py()) {
+            true => PyValueError::new_err("index: a slice's step must not be 0"),
+            false => error,
+        }
+    })?;
     Ok(Part::Slice(found.start.max(0) as usize, found.slicelength, found.step))
 }
 

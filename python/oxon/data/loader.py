@@ -26,6 +26,10 @@ def default_collate(samples: Sequence[Any]) -> Any:
     >>> x.tolist(), names
     ([1.0, 2.0], ['one', 'two'])
     """
+    if not isinstance(samples, (list, tuple)) or not samples:
+        raise TypeError(
+            f"default_collate: takes a list of samples, not {type(samples).__name__} {samples!r:.50}"
+        )
     first = samples[0]
     if isinstance(first, Tensor):
         _same([tuple(sample.shape) for sample in samples], "shape")
@@ -133,8 +137,10 @@ class DataLoader:
             )
         if seed is not None and generator is not None:
             raise ValueError("DataLoader: pass seed or generator, not both")
-        if prefetch < 1 or (num_workers is not None and num_workers < 0):
-            raise ValueError(f"DataLoader: bad num_workers={num_workers} or prefetch={prefetch}")
+        if not 1 <= prefetch <= 4096:
+            raise ValueError(f"DataLoader: prefetch must lie between 1 and 4096, not {prefetch}")
+        if num_workers is not None and not 0 <= num_workers <= 1024:
+            raise ValueError(f"DataLoader: num_workers must lie between 0 and 1024, not {num_workers}")
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle

@@ -211,14 +211,16 @@ class ModuleDict(Module):
             del self[name]
 
     def __getitem__(self, name: str) -> Any:
-        return self._items()[name]
+        items = self._items()
+        if name not in items:
+            raise KeyError(f"ModuleDict: no module {name!r}; there are {', '.join(items) or 'none'}")
+        return items[name]
 
     def __setitem__(self, name: str, module: Module) -> None:
         self.add_module(name, _checked(module, self))
 
     def __delitem__(self, name: str) -> None:
-        if name not in self:
-            raise KeyError(name)
+        self[name]  # for its KeyError
         delattr(self, name)
 
     def __len__(self) -> int:

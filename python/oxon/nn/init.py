@@ -56,6 +56,8 @@ def trunc_normal_(
     Draws p uniformly between the two bounds' cumulative probabilities and takes the value whose
     cumulative probability is p: mean + std √2 erf⁻¹(2p - 1).
     """
+    if not std > 0:
+        raise ValueError(f"trunc_normal_: std must be positive, not {std}")
     low, high = (math.erf((bound - mean) / (std * math.sqrt(2.0))) for bound in (a, b))
     with no_grad():
         p = tensor.uniform_(low, high, generator=generator)
@@ -91,7 +93,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     Args:
         tensor: `(K, C, *)` of 3 to 5 axes.
     """
-    if not 3 <= tensor.ndim <= 5 or tensor.shape[0] % groups:
+    if not 3 <= tensor.ndim <= 5 or groups < 1 or tensor.shape[0] % groups:
         raise ValueError(f"dirac_: {tuple(tensor.shape)} is not a convolution's weight of {groups} groups")
     rows, columns = tensor.shape[0] // groups, tensor.shape[1]
     value = full_like(tensor, 0.0).detach()

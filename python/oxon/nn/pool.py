@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import functional as F
+from .functional._check import sizes
 from .module import Module
 
 TYPE_CHECKING = False
@@ -13,7 +14,14 @@ if TYPE_CHECKING:
     from .functional._check import Size
 
 
+def _check_sizes(pool: _MaxPool | _AvgPool, *names: str) -> None:
+    for name in names:
+        sizes(getattr(pool, name), pool._rank, type(pool).__name__, name)
+
+
 class _MaxPool(Module):
+    _rank: int
+
     def __init__(
         self,
         kernel_size: Size,
@@ -30,6 +38,7 @@ class _MaxPool(Module):
         self.dilation = dilation
         self.return_indices = return_indices
         self.ceil_mode = ceil_mode
+        _check_sizes(self, "kernel_size", "stride", "padding", "dilation")
 
     def _arguments(self) -> tuple[Any, ...]:
         return (
@@ -67,6 +76,8 @@ class MaxPool1d(_MaxPool):
     [[5.0, 3.0]]
     """
 
+    _rank = 1
+
     def forward(self, x: Tensor) -> Any:
         return F.max_pool1d(x, *self._arguments())
 
@@ -89,11 +100,15 @@ class MaxPool2d(_MaxPool):
     (8, 3, 14, 14)
     """
 
+    _rank = 2
+
     def forward(self, x: Tensor) -> Any:
         return F.max_pool2d(x, *self._arguments())
 
 
 class _AvgPool(Module):
+    _rank: int
+
     def __init__(
         self,
         kernel_size: Size,
@@ -108,6 +123,7 @@ class _AvgPool(Module):
         self.padding = padding
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
+        _check_sizes(self, "kernel_size", "stride", "padding")
 
     def _arguments(self) -> tuple[Any, ...]:
         return self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
@@ -133,6 +149,8 @@ class AvgPool1d(_AvgPool):
     [[3.0, 3.0]]
     """
 
+    _rank = 1
+
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool1d(x, *self._arguments())
 
@@ -157,6 +175,8 @@ class AvgPool2d(_AvgPool):
     >>> nn.AvgPool2d(3, stride=2, padding=1)(ox.ones(8, 3, 28, 28)).shape
     (8, 3, 14, 14)
     """
+
+    _rank = 2
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(x, *self._arguments())

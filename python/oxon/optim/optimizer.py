@@ -50,6 +50,10 @@ class Optimizer:
                 f"params must be an iterable of tensors or of dicts, not one {type(params).__name__}: "
                 "put it into a list"
             )
+        if hasattr(params, "parameters"):
+            raise TypeError(
+                f"params must be an iterable of tensors, not a {type(params).__name__}: pass its parameters()"
+            )
         given: list[Any] = list(params)
         if not given:
             raise ValueError("the optimizer got no parameters")

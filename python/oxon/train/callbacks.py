@@ -91,13 +91,14 @@ class _Monitor(Callback):
         self.best, self.best_epoch = None, 0
 
     def _improved(self, epoch: int, logs: Logs) -> bool:
-        if self.monitor not in logs:
+        try:
+            value = logs[self.monitor]
+        except KeyError:
             raise KeyError(
                 f"{type(self).__name__}: no figure {self.monitor!r} to monitor; "
                 f"there are {', '.join(logs) or 'none'}"
                 + ("; pass validation to fit" if self.monitor.startswith("val_") else "")
-            )
-        value = logs[self.monitor]
+            ) from None
         # A NaN is never an improvement, and anything improves on nothing.
         if value != value or (self.best is not None and self._sign * (value - self.best) <= self.min_delta):
             return False

@@ -57,7 +57,7 @@ class History(dict[str, list[float]]):
         """Write a CSV file: a column `epoch`, then one column for each figure."""
         import csv
 
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with open(os.fspath(path), "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["epoch", *self])
             for number, row in enumerate(zip(*self.values(), strict=True), start=1):
@@ -121,6 +121,8 @@ def direction(monitor: str, mode: str = "auto") -> int:
     >>> direction("val_accuracy"), direction("val_loss"), direction("reward", "max")
     (1, -1, 1)
     """
+    if not isinstance(monitor, str):
+        raise TypeError(f"the figure to monitor is given by its name, not {type(monitor).__name__}")
     if mode not in ("auto", "min", "max"):
         raise ValueError(f"mode must be auto, min or max, got {mode!r}")
     if mode == "auto":

@@ -137,6 +137,8 @@ class R2(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         size = int(targets.shape[0])
+        if size == 0:
+            return
         targets = targets.to(float32).reshape(size, -1)
         outputs = _same(outputs.reshape(size, -1), targets)
         mean = targets.mean(0)

@@ -100,6 +100,8 @@ def _output_shapes(model: Any, input_shape: Any, dtype: Any) -> dict[int, str]:
     def note(module: Any, _: Any, output: Any) -> None:
         shapes.setdefault(id(module), _describe(output))
 
+    if not isinstance(input_shape, (tuple, list)):
+        raise TypeError(f"summary: input_shape must be a tuple, not {type(input_shape).__name__}")
     several = bool(input_shape) and isinstance(input_shape[0], (tuple, list))
     first = next(iter(model.parameters()), None)
     device = "cpu" if first is None else first.device

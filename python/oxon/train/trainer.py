@@ -314,7 +314,7 @@ class _Figures:
                     metric.update(outputs, targets)
 
     def read(self) -> dict[str, float]:
-        figures = {"loss": float(self.total.item()) / self.count}
+        figures = {"loss": float(self.total.item()) / self.count if self.count else float("nan")}
         for metric in self.metrics:
             value = metric.compute()
             if not isinstance(value, (int, float)):

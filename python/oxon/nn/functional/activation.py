@@ -75,6 +75,8 @@ def selu(x: Tensor) -> Tensor:
 
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where x > 0, else α (exp(x/α) - 1)."""
+    if alpha == 0:
+        raise ValueError("celu: alpha must not be 0")
     positive = x > 0
     return where(positive, x, alpha * _expm1_below_zero(x / alpha, positive))
 

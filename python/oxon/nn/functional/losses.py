@@ -139,11 +139,7 @@ def pairwise_distance(
     gap = (x1 - x2 + eps).abs()
     if p == 2:
         return (gap * gap).sum(-1, keepdim=keepdim).sqrt()
-    if p == 1:
-        return gap.sum(-1, keepdim=keepdim)
-    if p == math.inf:
-        return gap.amax(-1, keepdim=keepdim)
-    return (gap**p).sum(-1, keepdim=keepdim) ** (1.0 / p)
+    return gap.norm(p, -1, keepdim)
 
 
 def hinge_embedding_loss(x: Tensor, target: Tensor, margin: float = 1.0, reduction: str = "mean") -> Tensor:

@@ -128,6 +128,4 @@ def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Te
     """
     if p == 2:
         return x / (x * x).sum(dim, keepdim=True).clamp(min=eps * eps).sqrt()
-    if p == float("inf"):
-        return x / x.abs().amax(dim, keepdim=True).clamp(min=eps)
-    return x / (x.abs() ** p).sum(dim, keepdim=True).clamp(min=eps**p) ** (1.0 / p)
+    return x / x.norm(p, dim, keepdim=True).clamp(min=eps)

@@ -86,12 +86,13 @@ class ChainedScheduler(LRScheduler):
     """
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
+        schedulers = list(schedulers)
         if not schedulers:
             raise ValueError("ChainedScheduler: needs at least one scheduler")
         self.optimizer = schedulers[0].optimizer if optimizer is None else optimizer
         if any(scheduler.optimizer is not self.optimizer for scheduler in schedulers):
             raise ValueError("ChainedScheduler: every scheduler must belong to one optimizer")
-        self.schedulers = list(schedulers)
+        self.schedulers = schedulers
         self._last_lr = self._rates
 
     def step(self) -> None:

@@ -27,6 +27,8 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
+        if T_max < 1:
+            raise ValueError(f"CosineAnnealingLR: T_max must be at least 1, not {T_max}")
         self.T_max = T_max
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch)
@@ -129,6 +131,11 @@ class OneCycleLR(LRScheduler):
             raise ValueError(f"OneCycleLR: there must be at least one step, not {total_steps}")
         if not 0.0 <= pct_start <= 1.0:
             raise ValueError(f"OneCycleLR: pct_start must lie between 0 and 1, not {pct_start}")
+        if not div_factor > 0 or not final_div_factor > 0:
+            raise ValueError(
+                "OneCycleLR: div_factor and final_div_factor must be positive, "
+                f"not {div_factor} and {final_div_factor}"
+            )
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(
                 f"OneCycleLR: anneal_strategy must be 'cos' or 'linear', not {anneal_strategy!r}"
@@ -176,7 +183,7 @@ class OneCycleLR(LRScheduler):
             if t <= end or phase is self._phases[-1]:
                 break
             start = end
-        share = (t - start) / (end - start)
+        share = (t - start) / (end - start) if end != start else 1.0
         rates = []
         for group in self.optimizer.param_groups:
             rates.append(self._between(group[phase[1]], group[phase[2]], share))

@@ -180,6 +180,8 @@ class LinearLR(LRScheduler):
                 f"LinearLR: start_factor must lie in (0, 1] and end_factor in [0, 1], "
                 f"not {start_factor} and {end_factor}"
             )
+        if total_iters < 1:
+            raise ValueError(f"LinearLR: total_iters must be at least 1, not {total_iters}")
         self.start_factor = start_factor
         self.end_factor = end_factor
         self.total_iters = total_iters
