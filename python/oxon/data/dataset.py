@@ -126,11 +126,12 @@ class Subset(Dataset):
     def __init__(self, dataset: Any, indices: Sequence[int] | Tensor) -> None:
         self.dataset = dataset
         values = indices.tolist() if isinstance(indices, Tensor) else indices
-        self.indices: list[int] = [int(index) for index in values]
+        self.indices: list[int] = []
         size = len(dataset)
-        for index in self.indices:
+        for index in map(int, values):
             if not 0 <= index < size:
                 raise IndexError(f"Subset: index {index} is out of range for {size} samples")
+            self.indices.append(index)
         self._positions: Tensor | None = None
 
     def __len__(self) -> int:

@@ -34,6 +34,8 @@ class History(dict[str, list[float]]):
 
     def append(self, logs: Mapping[str, float], seconds: float = float("nan")) -> None:
         """Add an epoch. A figure that was absent in other epochs has NaN there."""
+        if not hasattr(logs, "items"):
+            raise TypeError(f"History.append: takes figures by name, not {type(logs).__name__}")
         before = self.epochs
         for name in [*self, *(name for name in logs if name not in self)]:
             values = self.setdefault(name, [])
