@@ -85,7 +85,7 @@ SIZES = words(
 # Functions that choose among ways to the same result, or hint.
 CHOICES = words("packing_a_pays packing_b_pays packing_pays apart_by_pages transposes work")
 # Local names for how much a thread takes at a time: anything but nothing will do.
-SHARES = words("by_cache chunk_work each target tasks together want")
+SHARES = words("by_cache chunk_work each strips_at_once target tasks together want")
 # Macros that state what holds, or word an error.
 WORDS = words("assert assert_eq debug_assert debug_assert_eq unreachable panic bail")
 # Calls that compute nothing.
@@ -290,8 +290,8 @@ class Source:
         if body.name in CHOICES:
             return True
         start = self.text.rfind("\n", 0, self.tokens[i].start) + 1
-        let = re.match(r"\s*let (?:mut )?(\w+) = ", self.text[start : start + 200])
-        if let and let[1] in SHARES:
+        named = re.match(r"\s*(?:let|let mut|const) (\w+)(?:: usize)? = ", self.text[start : start + 200])
+        if named and named[1] in SHARES | SIZES:
             return True
         if token in COMPARISONS and after in (token + "=", token[:1]):
             # Whether something is one block or several; it is computed alike. Turned round it does harm.

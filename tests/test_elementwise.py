@@ -246,6 +246,15 @@ def test_gradients(name: str) -> None:
         assert ox.gradcheck(lambda b: call(name, 1.7, b), given[1])
 
 
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+def test_ties_share_the_gradient(name: str) -> None:
+    a, b = (ox.tensor(x, requires_grad=True) for x in ([1.0, 2.0, 3.0], [3.0, 2.0, 1.0]))
+    getattr(ox, name)(a, b).sum().backward()
+    first, second = [0.0, 0.5, 1.0], [1.0, 0.5, 0.0]
+    expected = [first, second] if name == "maximum" else [second, first]
+    assert [a.grad.tolist(), b.grad.tolist()] == expected
+
+
 @pytest.mark.parametrize("name", [n for n, row in _core.ELEMENTWISE.items() if not row[3]])
 def test_not_differentiable_means_no_history(name: str) -> None:
     if klass(name) == "bits":

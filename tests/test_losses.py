@@ -271,6 +271,11 @@ def test_cross_entropy_where_everything_is_ignored():
     assert F.cross_entropy(ox.ones(2, 3), ox.tensor([-100, -100]), reduction="sum").item() == 0.0
 
 
+def test_what_is_ignored_needs_no_second_class():
+    loss = F.nll_loss(ox.tensor([[-1.0], [-2.0]]), ox.tensor([0, -100]), reduction="none")
+    assert loss.tolist() == [1.0, 0.0]
+
+
 @pytest.mark.parametrize("shape", [(6, 3), (2, 3, 4)])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_nll_loss(shape, reduction):
