@@ -475,4 +475,15 @@ mod tests {
         assert!(Elementwise::exp.is_primitive());
         assert!(!Elementwise::silu.is_primitive());
     }
+
+    #[test]
+    fn an_application_is_of_one_operation_alone() {
+        for &op in Elementwise::ALL {
+            for &other in Elementwise::ALL {
+                let itself = op == other && op.is_primitive();
+                assert_eq!(op.forward().is_application_of(other), itself, "{} {}", op.name(), other.name());
+            }
+        }
+        assert!(!Elementwise::add.gradient().is_application_of(Elementwise::add));
+    }
 }
