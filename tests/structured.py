@@ -444,6 +444,7 @@ ELSEWHERE = {
     *("randperm", "normal", "uniform", "bernoulli", "multinomial", "dropout", "dropout_channels", "manual_seed"),
     *("get_rng_state", "set_rng_state", "flush", "is_grad_enabled", "save_safetensors", "load_safetensors"),
     *("set_default_device", "get_default_device", "synchronize", "get_num_threads", "set_num_threads", "set_fuse"),
+    *("get_float32_conv_precision", "set_float32_conv_precision"),
     *("memory_summary", "empty_cache", "build_info", "result_type", "numel", "allclose", "equal", "ValuesIndices"),
     *ox._core.ALIASES,
 }  # fmt: skip

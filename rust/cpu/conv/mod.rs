@@ -17,6 +17,7 @@ mod simd;
 mod tests;
 mod tile;
 mod weight;
+pub mod winograd;
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -27,6 +28,7 @@ use self::planes::{Frame, Tap};
 use self::scratch::memory;
 use self::simd::{Float, with_simd};
 use self::weight::WeightGrad;
+use self::winograd::Winograd;
 use crate::bail;
 use crate::core::{DType, Result, Shape};
 use crate::cpu::Memory;
@@ -204,6 +206,11 @@ unsafe fn forward_at(
     y: *mut u8,
     done: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<()> {
+    if dtype == DType::F32 && winograd::pays(d) && d.y_count() > 0 {
+        let job = Winograd::forward(d, x.cast(), w.cast(), y.cast(), Some(done));
+        // SAFETY: the caller's promises, passed on.
+        return with_simd!(isa, f32, V => unsafe { job.run::<V<f32>>(isa) });
+    }
     let sizes = Sizes { a: d.x_count(), b: d.w_count(), out: d.y_count() };
     // SAFETY: the caller's promises; buffers have the counts above.
     unsafe { compute(dtype, &sizes, x, w, y, Some(done), &Forward { isa, dims: d }) }
@@ -217,6 +224,11 @@ unsafe fn backward_input_at(
     w: *const u8,
     dx: *mut u8,
 ) -> Result<()> {
+    if dtype == DType::F32 && winograd::pays(d) && d.x_count() > 0 {
+        let job = Winograd::backward_input(d, dy.cast(), w.cast(), dx.cast());
+        // SAFETY: the caller's promises, passed on.
+        return with_simd!(isa, f32, V => unsafe { job.run::<V<f32>>(isa) });
+    }
     let sizes = Sizes { a: d.y_count(), b: d.w_count(), out: d.x_count() };
     // SAFETY: as above.
     unsafe { compute(dtype, &sizes, dy, w, dx, None, &BackwardInput { isa, dims: d }) }

@@ -267,7 +267,12 @@ fn an_infinite_element_reaches_only_its_outputs() {
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let before = crate::cpu::threads::num_threads();
-    for (x, w, groups) in [([8, 16, 14, 14], [24, 16, 3, 3], 1), ([6, 12, 20, 20], [12, 1, 3, 3], 12)] {
+    for (x, w, groups) in [
+        ([8, 16, 14, 14], [24, 16, 3, 3], 1),
+        ([6, 12, 20, 20], [12, 1, 3, 3], 12),
+        ([3, 48, 30, 30], [32, 48, 3, 3], 1),
+        ([2, 64, 12, 12], [64, 64, 3, 3], 1),
+    ] {
         let d = dims(x, w, Conv2d { padding: [1, 1], groups, ..plain() }).unwrap();
         let narrow = |v: Vec<f64>| v.iter().map(|&x| x as f32 * 1.000_123).collect::<Vec<f32>>();
         let (x, w, dy) = (
@@ -292,6 +297,58 @@ fn the_number_of_threads_changes_nothing() {
         assert!(results.iter().all(|r| *r == results[0]));
     }
     crate::cpu::threads::set_num_threads(before);
+}
+
+/// Winograd's way for a 3×3 convolution of stride 1, forward and back, against the definition: everything
+/// is written and reported once, and the error is below what the file promises.
+#[test]
+fn winograd_is_the_definition_within_its_bound() {
+    for isa in Isa::supported() {
+        for ([n, c, k, h, w], padding) in [
+            ([1, 16, 16, 4, 4], [0, 0]),
+            ([2, 19, 33, 17, 9], [0, 1]),
+            ([3, 33, 20, 13, 30], [2, 2]),
+            ([1, 3, 1, 3, 3], [1, 0]),
+            ([13, 5, 50, 12, 21], [1, 1]),
+            ([2, 64, 64, 57, 5], [1, 2]),
+            ([1, 130, 8, 6, 402], [1, 1]),
+        ] {
+            let d = dims([n, c, h, w], [k, c, 3, 3], Conv2d { padding, ..plain() }).unwrap();
+            let what = format!("{} {d:?}", isa.name());
+            let (x, weight) = (numbers(d.x_count(), 1), numbers(d.w_count(), 2));
+            let dy = numbers(d.y_count(), 3);
+            let narrow = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+            let (tx, tw, tdy) = (narrow(&x), narrow(&weight), narrow(&dy));
+            let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
+            let told: Vec<AtomicU8> = (0..y.len()).map(|_| AtomicU8::new(0)).collect();
+            let out = Shared::new(y.as_mut_ptr());
+            let done = |start: usize, len: usize| {
+                for (i, told) in told.iter().enumerate().skip(start).take(len) {
+                    told.fetch_add(1, Relaxed);
+                    // SAFETY: what is reported is written, and nobody writes it again.
+                    assert!(!unsafe { *out.at(i) }.is_nan(), "{what}: {i}");
+                }
+            };
+            // SAFETY: the buffers have the sizes of `d`, and the processor has the level.
+            unsafe {
+                let job = Winograd::forward(&d, tx.as_ptr(), tw.as_ptr(), out.at(0), Some(&done));
+                with_simd!(isa, f32, V => job.run::<V<f32>>(isa)).unwrap();
+                let job = Winograd::backward_input(&d, tdy.as_ptr(), tw.as_ptr(), dx.as_mut_ptr());
+                with_simd!(isa, f32, V => job.run::<V<f32>>(isa)).unwrap();
+            }
+            assert!(told.iter().all(|t| t.load(Relaxed) == 1), "{what}: each element is reported once");
+            for (got, want) in [
+                (&y, reference::forward(&d, &x, &weight)),
+                (&dx, reference::backward_input(&d, &dy, &weight)),
+            ] {
+                let largest = want.iter().fold(0f64, |m, x| m.max(x.abs()));
+                for (i, (&got, want)) in got.iter().zip(want).enumerate() {
+                    let error = (got as f64 - want).abs() / largest;
+                    assert!(error < winograd::BOUND, "{what}: element {i}: {got}, not {want}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

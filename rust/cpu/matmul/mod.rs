@@ -9,13 +9,13 @@
 //! never on the number of threads or the place in the batch.
 
 mod integer;
-mod kernel;
+pub(super) mod kernel;
 #[cfg(target_arch = "aarch64")]
 pub(super) mod neon;
-mod pack;
+pub(super) mod pack;
 #[cfg(test)]
 mod reference;
-mod table;
+pub(super) mod table;
 #[cfg(test)]
 mod tests;
 mod thin;

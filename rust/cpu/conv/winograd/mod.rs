@@ -1,0 +1,337 @@
+//! 3×3 convolutions of stride 1 by Winograd's minimal filtering F(4×4, 3×3): a 4×4 tile of the result
+//! takes 36 multiplications for each pair of channels where the definition takes 144.
+//!
+//! ```text
+//! y = Aᵀ [ Σ_c (G g Gᵀ) ⊙ (Bᵀ d B) ] A        d: 6×6 of the input, tiles overlap by 2
+//! ```
+//!
+//! The sum over channels is 36 products of matrices, one for each place `f` of the 6×6:
+//! `M_f[tile, k] = Σ_c V_f[tile, c] · U_f[c, k]`, done by the tiles of `matmul`. Channels lie along the
+//! lanes throughout: the transforms of tiles and weights are plain vector arithmetic, and planes are turned
+//! into vectors of channels and back by squares of registers. Lavin and Gray, arXiv:1509.09308.
+//!
+//! The transforms add numbers of mixed sizes, so errors are some ten times those of the definition: in the
+//! order of 1e-5 of the largest value, below `BOUND`. What is infinite spoils its whole tile.
+//! `set_precise` turns this way off.
+
+mod transform;
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Dims;
+use super::Done;
+use super::scratch::{memory, with};
+use super::simd::Simd;
+use crate::core::Result;
+use crate::cpu::isa::Isa;
+use crate::cpu::matmul::kernel::Tile;
+use crate::cpu::matmul::pack::Even;
+use crate::cpu::matmul::table::{Kernels, Real};
+use crate::cpu::threads::parallel;
+use crate::cpu::work::{Shared, try_parallel};
+
+use self::transform::{Input, Output, Weights};
+
+/// Rows and columns of a tile of the result, of the tile of the input that it needs, and of the kernel.
+const OUT: usize = 4;
+const IN: usize = 6;
+const TAPS: usize = 3;
+
+/// Errors are smaller than this share of the result's largest value.
+#[cfg(test)]
+pub const BOUND: f64 = 3e-5;
+
+/// Tiles that go through the 36 products together: so many that the weights, which all of them share, are
+/// read seldom, and so few that what the products read and write stays near.
+const BLOCK: usize = 96;
+
+/// Tiles up to which a convolution is one block, whose steps are shared out instead.
+const FEW: usize = 2 * BLOCK;
+
+/// Elements between the 36 planes of a block, besides the planes: else all would share the lines of a cache.
+const APART: usize = 16;
+
+static PRECISE: AtomicBool = AtomicBool::new(false);
+
+/// Whether convolutions go by the definition only.
+pub fn precise() -> bool {
+    PRECISE.load(Ordering::Relaxed)
+}
+
+/// Sets it and tells what it was.
+pub fn set_precise(on: bool) -> bool {
+    PRECISE.swap(on, Ordering::Relaxed)
+}
+
+/// `y = x ⋆ w` for a 3×3 kernel, or the gradient of x, which is the same with the kernel turned round.
+pub struct Winograd<'a> {
+    pub images: usize,
+    /// Channels summed over, and channels of the result.
+    pub depth: usize,
+    pub rows: usize,
+    /// Of `src` and of `dst`.
+    pub size: [usize; 2],
+    pub grid: [usize; 2],
+    pub pad: [usize; 2],
+    pub src: *const f32,
+    pub weight: *const f32,
+    /// From a summed channel to the next in the weights, and from a channel of the result.
+    pub weight_depth: usize,
+    pub weight_row: usize,
+    pub turned: bool,
+    pub dst: *mut f32,
+    pub done: Done<'a>,
+}
+
+// SAFETY: operands are only read, and each thread writes its own part of the result.
+unsafe impl Sync for Winograd<'_> {}
+
+/// Whether a convolution has the shape for it, and is large enough to win by it.
+pub fn pays(d: &Dims) -> bool {
+    /// Lanes that channels are rounded up to, and products that the transform of a place of the 6×6 costs,
+    /// about.
+    const LANES: usize = 16;
+    const TRANSFORM: usize = 24;
+    let c = &d.conv;
+    let fits = [d.r, d.s] == [TAPS; 2] && c.stride == [1; 2] && c.dilation == [1; 2] && c.groups == 1;
+    if !fits || c.padding.iter().any(|&p| p >= TAPS) || precise() {
+        return false;
+    }
+    let (depth, rows) = (d.c.next_multiple_of(LANES), d.k.next_multiple_of(LANES));
+    let tiles = d.oh.div_ceil(OUT) as f64 * d.ow.div_ceil(OUT) as f64;
+    let products = (depth * rows + TRANSFORM * (depth + rows)) as f64;
+    let definition = d.oh as f64 * d.ow as f64 * (TAPS * TAPS) as f64 * d.c as f64 * d.k as f64;
+    tiles * (IN * IN) as f64 * products < 0.9 * definition
+}
+
+impl<'a> Winograd<'a> {
+    pub fn forward(d: &Dims, x: *const f32, w: *const f32, y: *mut f32, done: Done<'a>) -> Self {
+        let area = TAPS * TAPS;
+        Winograd {
+            images: d.n,
+            depth: d.c,
+            rows: d.k,
+            size: [d.h, d.w],
+            grid: [d.oh, d.ow],
+            pad: d.conv.padding,
+            src: x,
+            weight: w,
+            weight_depth: area,
+            weight_row: d.c * area,
+            turned: false,
+            dst: y,
+            done,
+        }
+    }
+
+    pub fn backward_input(d: &Dims, dy: *const f32, w: *const f32, dx: *mut f32) -> Self {
+        let area = TAPS * TAPS;
+        Winograd {
+            images: d.n,
+            depth: d.k,
+            rows: d.c,
+            size: [d.oh, d.ow],
+            grid: [d.h, d.w],
+            pad: d.conv.padding.map(|p| TAPS - 1 - p),
+            src: dy,
+            weight: w,
+            weight_depth: d.c * area,
+            weight_row: area,
+            turned: true,
+            dst: dx,
+            done: None,
+        }
+    }
+
+    /// # Safety
+    /// The processor has `V`'s instructions, which are those of `isa`; the pointers lead to all elements
+    /// that the sizes name.
+    pub unsafe fn run<V: Simd<Elem = f32>>(&self, isa: Isa) -> Result<()> {
+        let table = f32::kernels(isa);
+        let vectors = self.rows.div_ceil(V::LANES);
+        let panels = Even::at_most(vectors, table.tiles[0].len());
+        let plane = self.depth * vectors * V::LANES;
+        let weights = memory::<f32>(IN * IN * plane)?;
+        let u = Shared::new(weights.ptr().cast::<f32>());
+        try_parallel(vectors, |v| {
+            with(self.depth * TAPS * TAPS * V::LANES, |staged| {
+                // SAFETY: the vector's part of the weights, and memory of this thread's for nine taps of
+                // each channel.
+                unsafe { V::run(Weights::<V> { job: self, v, panels, plane, staged, to: u.at(0) }) }
+            })
+        })?;
+
+        let tiles = self.grid.map(|n| n.div_ceil(OUT));
+        let lines = self.images * tiles[0];
+        let few = lines * tiles[1] <= FEW;
+        let lines = Even::at_most(lines, if few { lines } else { (BLOCK / tiles[1]).max(1) });
+        let block = Block::<V> {
+            job: self,
+            table,
+            panels,
+            tiles,
+            lines: lines.part(0).len(),
+            weights: u,
+            weights_plane: plane,
+            depth: self.depth.next_multiple_of(V::LANES),
+            rows: self.rows.next_multiple_of(V::LANES),
+            width: tiles[1] * OUT + IN - OUT,
+            lanes: PhantomData,
+        };
+        // SAFETY: as above; each part writes its own lines of the result.
+        unsafe {
+            if few {
+                return block.run_together(lines.part(0));
+            }
+            try_parallel(lines.parts, |i| {
+                with(block.products() + block.staged(), |memory| block.run(lines.part(i), memory))
+            })
+        }
+    }
+}
+
+/// Lines of tiles that are worked on together, and where their numbers lie in a thread's memory.
+struct Block<'a, V> {
+    job: &'a Winograd<'a>,
+    table: &'static Kernels<f32>,
+    panels: Even,
+    /// Tiles of an image, down and across.
+    tiles: [usize; 2],
+    /// Lines at most.
+    lines: usize,
+    weights: Shared<f32>,
+    weights_plane: usize,
+    /// Channels of the operands, rounded up to whole vectors.
+    depth: usize,
+    rows: usize,
+    /// Columns of the input that a line of tiles reads.
+    width: usize,
+    lanes: PhantomData<fn() -> V>,
+}
+
+impl<V: Simd<Elem = f32>> Block<'_, V> {
+    /// Elements between the planes of V, and of M.
+    fn plane(&self, channels: usize) -> usize {
+        self.lines * self.tiles[1] * channels + APART
+    }
+
+    /// Elements of V and M.
+    fn products(&self) -> usize {
+        IN * IN * (self.plane(self.depth) + self.plane(self.rows))
+    }
+
+    /// Elements of the rows of the input as vectors of channels, and of one line's after half the transform;
+    /// a line of the result needs less.
+    fn staged(&self) -> usize {
+        ((self.lines + 1) * OUT + 2 * IN) * self.width * V::LANES
+    }
+
+    /// # Safety
+    /// As for `Winograd::run`; `memory` is for `products` and `staged`.
+    unsafe fn run(&self, lines: Range<usize>, memory: *mut f32) {
+        let v = Shared::new(memory);
+        let m = Shared::new(v.at(IN * IN * self.plane(self.depth)));
+        let staged = v.at(self.products());
+        // SAFETY: the caller's promises, passed on.
+        unsafe {
+            V::run(Input {
+                block: self,
+                lines: lines.clone(),
+                channels: 0..self.job.depth,
+                staged,
+                v: v.at(0),
+            });
+            for f in 0..IN * IN {
+                self.multiply(f, lines.len() * self.tiles[1], v, m);
+            }
+            V::run(Output {
+                block: self,
+                lines: lines.clone(),
+                channels: 0..self.job.rows,
+                staged,
+                m: m.at(0),
+            });
+        }
+        self.tell(lines, 0..self.job.rows);
+    }
+
+    /// The same with threads that share the channels of either transform, and the products.
+    ///
+    /// # Safety
+    /// As for `Winograd::run`.
+    unsafe fn run_together(&self, lines: Range<usize>) -> Result<()> {
+        let memory = memory::<f32>(self.products())?;
+        let v = Shared::new(memory.ptr().cast::<f32>());
+        let m = Shared::new(v.at(IN * IN * self.plane(self.depth)));
+        let vector = |i: usize, of: usize| i * V::LANES..of.min((i + 1) * V::LANES);
+        // SAFETY: the caller's promises; each thread has its own channels, or its own planes.
+        unsafe {
+            try_parallel(self.depth / V::LANES, |i| {
+                let (lines, channels) = (lines.clone(), vector(i, self.job.depth));
+                with(self.staged(), |staged| {
+                    V::run(Input { block: self, lines, channels, staged, v: v.at(0) })
+                })
+            })?;
+            parallel(IN * IN, |f| self.multiply(f, lines.len() * self.tiles[1], v, m));
+            try_parallel(self.rows / V::LANES, |i| {
+                let (own, channels) = (lines.clone(), vector(i, self.job.rows));
+                with(self.staged(), |staged| {
+                    V::run(Output {
+                        block: self,
+                        lines: own,
+                        channels: channels.clone(),
+                        staged,
+                        m: m.at(0),
+                    });
+                    self.tell(lines.clone(), channels);
+                })
+            })
+        }
+    }
+
+    /// `M_f = V_f U_f`.
+    unsafe fn multiply(&self, f: usize, count: usize, v: Shared<f32>, m: Shared<f32>) {
+        let strips = Even::at_most(count, self.table.tiles.len());
+        for panel in self.panels.iter() {
+            let b = self.weights.at(f * self.weights_plane + panel.start * V::LANES * self.job.depth);
+            for strip in strips.iter() {
+                let tile = Tile {
+                    k: self.job.depth,
+                    n: panel.len() * V::LANES,
+                    a: v.at(f * self.plane(self.depth) + strip.start * self.depth),
+                    lda: self.depth as isize,
+                    b,
+                    ldb: (panel.len() * V::LANES) as isize,
+                    c: m.at(f * self.plane(self.rows) + strip.start * self.rows + panel.start * V::LANES),
+                    ldc: self.rows,
+                    add: false,
+                };
+                // SAFETY: V, U and M are as large as the tile says; it is whole and in place.
+                unsafe { self.table.tiles[strip.len() - 1][panel.len() - 1][0][0](&tile) }
+            }
+        }
+    }
+
+    /// The part of the lines that lies in one image, beginning with the first: the image, its lines.
+    fn run_of(&self, lines: &Range<usize>) -> (usize, Range<usize>) {
+        let image = lines.start / self.tiles[0];
+        let first = lines.start % self.tiles[0];
+        (image, first..self.tiles[0].min(first + lines.len()))
+    }
+
+    /// Tells of finished channels of finished lines.
+    fn tell(&self, mut lines: Range<usize>, channels: Range<usize>) {
+        let Some(done) = self.job.done else { return };
+        let [height, width] = self.job.grid;
+        while !lines.is_empty() {
+            let (image, run) = self.run_of(&lines);
+            let rows = run.start * OUT..height.min(run.end * OUT);
+            for k in channels.clone() {
+                done(((image * self.job.rows + k) * height + rows.start) * width, rows.len() * width);
+            }
+            lines.start += run.len();
+        }
+    }
+}
