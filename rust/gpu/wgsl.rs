@@ -237,6 +237,11 @@ pub(super) fn body(program: &Program) -> Result<String> {
         };
         let args = step.args().iter().map(value).collect::<Result<Vec<_>>>()?;
         let (name, result) = match *step {
+            Step::Apply { op: Elementwise::nextafter, dtype: dtype @ (DType::F16 | DType::BF16), .. } => {
+                let kind = if dtype == DType::F16 { "f16" } else { "bf16" };
+                let text = format!("nextafter_{kind}({}, {})", args[0].0, args[1].0);
+                (body.value(Type::F32, &text), Type::F32)
+            }
             Step::Apply { op, dtype, .. } => body.apply(op, ty(dtype)?, &args)?,
             Step::Cast { from, to, .. } => match cast(from, to, &args[0].0) {
                 Some(text) => (body.value(ty(to)?, &text), ty(to)?),

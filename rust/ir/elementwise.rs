@@ -85,13 +85,18 @@ macro_rules! elementwise_table {
                 /// `log(1 + exp(x))`, without overflow.
                 softplus(x) { maximum(x, constant(0.0)) + log1p(exp(-abs(x))) } grad(x, y, dy) { dy * sigmoid(x) };
                 /// `x sigmoid(x)`, also called swish (Elfwing et al., 2017).
-                silu(x) { x / (1.0 + exp(-x)) } grad(x, y, dy) { dy * sigmoid(x) * (1.0 + x - y) };
+                silu(x) { x / (1.0 + exp(-x)) } grad(x, y, dy) {{
+                    let s = sigmoid(x);
+                    dy * (s + y * (1.0 - s))
+                }};
                 /// Gaussian error linear unit, `x Φ(x)` (Hendrycks and Gimpel, 2016).
                 gelu(x) { 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)) } grad(x, y, dy) {
                     dy * (0.5 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)) + x * exp(-0.5 * x * x) * 0.398942280401432677939946059934)
                 };
                 /// GELU in its tanh form.
                 gelu_tanh(x) { x / (1.0 + exp(-2.0 * x * (0.797884560802865355879892119869 + x * x * 0.0356774081363001))) } grad(x, y, dy) {{
+                    // Beyond ±10 the tangent is ±1 in every dtype, and squares would overflow.
+                    let x = minimum(maximum(x, constant(-10.0)), constant(10.0));
                     let t = tanh(x * (0.797884560802865355879892119869 + x * x * 0.0356774081363001));
                     dy * 0.5 * (1.0 + t + x * (1.0 - t * t) * (0.797884560802865355879892119869 + x * x * 0.1070322244089003))
                 }};
@@ -151,7 +156,11 @@ macro_rules! elementwise_table {
                 /// The quotient.
                 div(a, b) { a / b } grad(a, b, y, dy) { dy / b, -dy * y / b };
                 /// The angle of the point (b, a), in (−π, π].
-                atan2(a, b) { a.atan2(b) } grad(a, b, y, dy) { dy * b / (a * a + b * b), -dy * a / (a * a + b * b) };
+                atan2(a, b) { a.atan2(b) } grad(a, b, y, dy) {
+                    // Not b / (a² + b²), whose squares overflow.
+                    dy * (b / hypot(a, b)) / hypot(a, b),
+                    -dy * (a / hypot(a, b)) / hypot(a, b)
+                };
                 /// `√(a² + b²)`, without overflow.
                 hypot(a, b) { a.hypot(b) } grad(a, b, y, dy) { dy * a / y, dy * b / y };
                 /// a with the sign of b.
@@ -164,10 +173,11 @@ macro_rules! elementwise_table {
                     let gap = -abs(a - b);
                     // Two equal infinities have the gap NaN; the answer is the infinity itself.
                     select(eq(a, b), high + std::f64::consts::LN_2, high + log1p(exp(gap)))
-                }} grad(a, b, y, dy) { dy * exp(a - y), dy * exp(b - y) };
+                }} grad(a, b, y, dy) { dy * sigmoid(gap(a, b)), dy * sigmoid(-gap(a, b)) };
                 /// `a log(b)`, and 0 where a is 0.
                 xlogy(a, b) { select(V::both(eq(a, constant(0.0)), V::not(b.is_nan())), constant(0.0), a * log(b)) } grad(a, b, y, dy) {
-                    dy * log(b), dy * a / b
+                    select(Sym::both(eq(a, constant(0.0)), le(b, constant(0.0))), constant(0.0), xlogy(dy, b)),
+                    dy * a / b
                 };
             }
             binary Compare {
@@ -401,6 +411,16 @@ fn sigmoid(x: Sym) -> Sym {
     Sym::apply(Elementwise::sigmoid, &[x])
 }
 
+/// For gradients: `a log(b)`, and 0 where a is 0, as one operation.
+fn xlogy(a: Sym, b: Sym) -> Sym {
+    Sym::apply(Elementwise::xlogy, &[a, b])
+}
+
+/// For gradients: `a − b`, and 0 for two equal infinities.
+fn gap(a: Sym, b: Sym) -> Sym {
+    select(Sym::both(eq(a, b), a.is_inf()), constant(0.0), a - b)
+}
+
 impl Elementwise {
     /// The operation of this name.
     pub fn parse(name: &str) -> Option<Elementwise> {
@@ -423,10 +443,6 @@ impl Elementwise {
                 )
             }
             Class::Float | Class::Test if !dtype.is_float() => Ok(DType::F32),
-            Class::Float if self == Elementwise::nextafter && dtype.size() == 2 => {
-                // Halves compute in float32, whose next number rounds back to where it came from.
-                bail!(DType, "nextafter: takes float32 or float64, not {dtype}")
-            }
             Class::Bits
                 if dtype == DType::Bool
                     && matches!(self, Elementwise::bitwise_left_shift | Elementwise::bitwise_right_shift) =>

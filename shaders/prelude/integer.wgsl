@@ -34,6 +34,24 @@ fn bf16_from_f32(x: f32) -> u32 {
 fn round_f16(x: f32) -> f32 { return f32_from_f16(f16_from_f32(x)); }
 fn round_bf16(x: f32) -> f32 { return f32_from_bf16(bf16_from_f32(x)); }
 
+// The pattern after that of a, for half floats a and b that are neither NaN nor equal.
+fn next_half(bits: u32, a: f32, b: f32) -> u32 {
+    if ((bits & 0x7fffu) == 0u) { return select(1u, 0x8001u, b < a); }
+    return select(bits - 1u, bits + 1u, (a < b) == (a > 0.0));
+}
+
+fn nextafter_f16(a: f32, b: f32) -> f32 {
+    if (isnan_f32(a) || isnan_f32(b)) { return nan_f32(); }
+    if (a == b) { return b; }
+    return f32_from_f16(next_half(f16_from_f32(a), a, b));
+}
+
+fn nextafter_bf16(a: f32, b: f32) -> f32 {
+    if (isnan_f32(a) || isnan_f32(b)) { return nan_f32(); }
+    if (a == b) { return b; }
+    return f32_from_bf16(next_half(bf16_from_f32(a), a, b));
+}
+
 // Floats to integers truncate, saturate and take NaN to 0 -------------------------------------------
 
 fn i32_from_f32(x: f32) -> i32 {

@@ -1,5 +1,5 @@
 //! One loop over memory for each operation, dtype and instruction set: the table of `ir::elementwise`
-//! expanded into functions. Half floats have none; they pass through float32 (`cast`).
+//! expanded into functions. Half floats have none but `nextafter`'s; they pass through float32 (`cast`).
 
 use crate::core::DType;
 use crate::cpu::isa::Isa;
@@ -243,6 +243,42 @@ impl<T: Copy> Body for Select<T> {
     }
 }
 
+/// `nextafter` on half floats, whose largest finite number is one pattern below `INF`.
+struct NextHalf<const INF: u16>;
+
+impl<const INF: u16> Body for NextHalf<INF> {
+    #[inline(always)]
+    unsafe fn run<A: Arch>(args: &[*const u8; 3], out: *mut u8, len: usize) {
+        let (a, b) = (args[0].cast::<u16>(), args[1].cast::<u16>());
+        for i in 0..len {
+            // SAFETY: the caller's.
+            unsafe { put(out, i, next_half::<INF>(a.add(i).read_unaligned(), b.add(i).read_unaligned())) }
+        }
+    }
+}
+
+/// One more or less in the pattern is one step away from zero or towards it.
+#[inline(always)]
+fn next_half<const INF: u16>(a: u16, b: u16) -> u16 {
+    let (size, other) = (a & 0x7fff, b & 0x7fff);
+    // In the order of the numbers, and both zeros as 0.
+    let place = |bits: u16, size: u16| if bits >> 15 == 1 { -(size as i32) } else { size as i32 };
+    let (here, there) = (place(a, size), place(b, other));
+    if size > INF || other > INF {
+        // The quiet bit is the first of the fraction.
+        let nan = if size > INF { a } else { b };
+        nan | (INF & INF.wrapping_neg()) >> 1
+    } else if here == there {
+        b
+    } else if here == 0 {
+        b & 0x8000 | 1
+    } else if (here < there) == (here > 0) {
+        a + 1
+    } else {
+        a - 1
+    }
+}
+
 /// `compile::<$body<op, T>>` for the integer type of `$dtype`.
 macro_rules! integers {
     ($dtype:ident $isa:ident $body:ident $op:ty) => {
@@ -280,6 +316,8 @@ macro_rules! table {
         /// converted first, and not every operation takes every dtype.
         pub fn of(op: Elementwise, dtype: DType, isa: Isa) -> Option<Loop> {
             Some(match op {
+                Elementwise::nextafter if dtype == DType::F16 => compile::<NextHalf<0x7c00>>(isa),
+                Elementwise::nextafter if dtype == DType::BF16 => compile::<NextHalf<0x7f80>>(isa),
                 $($(Elementwise::$name => table!(@$arity $class dtype isa op::$name),)*)*
                 Elementwise::r#where => match dtype.size() {
                     1 => compile::<Select<u8>>(isa),

@@ -7,7 +7,7 @@ use super::loops::{self, Loop};
 use crate::bail;
 use crate::core::{DType, Result};
 use crate::cpu::isa::Isa;
-use crate::ir::elementwise::Class;
+use crate::ir::elementwise::{Class, Elementwise};
 use crate::ir::{Program, Reg, Step};
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -176,8 +176,10 @@ impl Lowering<'_> {
     fn step(&mut self, step: Step) -> Result<usize> {
         match step {
             Step::Apply { op, dtype, args } => {
-                // `where` moves bits, whatever they mean.
-                let compute = if op.class() == Class::Where { dtype } else { dtype.compute() };
+                // `where` moves bits, whatever they mean, and `nextafter` counts them: in float32 the next
+                // number would round back to where it came from.
+                let as_bits = op.class() == Class::Where || op == Elementwise::nextafter;
+                let compute = if as_bits { dtype } else { dtype.compute() };
                 let Some(run) = loops::of(op, compute, self.isa) else {
                     bail!(DType, "{}: does not take {dtype}", op.name());
                 };
@@ -185,8 +187,7 @@ impl Lowering<'_> {
                 for (i, &arg) in args.iter().enumerate() {
                     // Unused arguments repeat the first.
                     let value = if i < op.arity() { self.of(arg) } else { values[0] };
-                    values[i] =
-                        if i < op.arity() && op.class() != Class::Where { self.wide(value) } else { value };
+                    values[i] = if i < op.arity() && !as_bits { self.wide(value) } else { value };
                 }
                 let result = op.result(dtype);
                 let made = self.emit(run, values, if result == dtype { compute } else { result });

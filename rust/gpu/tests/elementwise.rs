@@ -380,6 +380,35 @@ fn operands_may_lie_anywhere() {
 }
 
 #[test]
+fn the_next_half_float() {
+    let Some(device) = device() else { return };
+    // a, b, and the next after a in float16 and in bfloat16
+    let cases = [
+        (1.0, 2.0, 1.0 + 2f64.powi(-10), 1.0 + 2f64.powi(-7)),
+        (1.0, 0.0, 1.0 - 2f64.powi(-11), 1.0 - 2f64.powi(-8)),
+        (-1.0, -2.0, -1.0 - 2f64.powi(-10), -1.0 - 2f64.powi(-7)),
+        (-1.0, 0.0, -1.0 + 2f64.powi(-11), -1.0 + 2f64.powi(-8)),
+        (f64::INFINITY, 0.0, 65504.0, 255.0 * 2f64.powi(120)),
+        (3.0, 3.0, 3.0, 3.0),
+        (f64::NAN, 1.0, f64::NAN, f64::NAN),
+        (1.0, f64::NAN, f64::NAN, f64::NAN),
+    ];
+    for dtype in [DType::F16, DType::BF16] {
+        let column = |f: &dyn Fn(usize) -> f64| {
+            let numbers: Vec<Number> = (0..cases.len()).map(|i| Number::Float(f(i))).collect();
+            Tensor::new(&device, dtype, &[cases.len()], &numbers)
+        };
+        let (a, b) = (column(&|i| cases[i].0), column(&|i| cases[i].1));
+        let got =
+            run_on(&device, &application(E::nextafter, dtype), &[&a, &b], &[cases.len()], dtype).unwrap();
+        for (case, got) in cases.iter().zip(got.numbers()) {
+            let (got, want) = (got.float(), if dtype == DType::F16 { case.2 } else { case.3 });
+            assert!(got == want || got.is_nan() && want.is_nan(), "{dtype} {case:?}: {got}");
+        }
+    }
+}
+
+#[test]
 fn shapes_of_every_size_and_rank() {
     let Some(device) = device() else { return };
     for count in [0, 1, 2, 3, 4, 5, 7, 1023, 1024, 1025, 4097] {

@@ -435,6 +435,40 @@ fn steps_to_the_next_number() {
 }
 
 #[test]
+fn steps_to_the_next_half_float() {
+    let cases = [
+        (1.0, 2.0, 1.0 + 2f64.powi(-10), 1.0 + 2f64.powi(-7)),
+        (1.0, 0.0, 1.0 - 2f64.powi(-11), 1.0 - 2f64.powi(-8)),
+        (-1.0, -2.0, -1.0 - 2f64.powi(-10), -1.0 - 2f64.powi(-7)),
+        (0.0, 1.0, 2f64.powi(-24), 2f64.powi(-133)),
+        (-0.0, -1.0, -2f64.powi(-24), -2f64.powi(-133)),
+        (INF, 0.0, 65504.0, 255.0 * 2f64.powi(120)),
+        (3.0, 3.0, 3.0, 3.0),
+        (0.0, -0.0, -0.0, -0.0),
+        (NAN, 1.0, NAN, NAN),
+        (1.0, NAN, NAN, NAN),
+    ];
+    for (dtype, n) in [(DType::F16, 2), (DType::BF16, 3)] {
+        let column = |i: usize| {
+            let numbers: Vec<f64> = cases.iter().map(|c| [c.0, c.1, c.2, c.3][i]).collect();
+            Array::of(dtype, &numbers)
+        };
+        let (a, b, want) = (column(0), column(1), column(n));
+        for isa in Isa::supported() {
+            let y = &run(&single(E::nextafter, dtype), &[], &[&a, &b], &[cases.len()].into(), isa)[0];
+            for i in 0..cases.len() {
+                let (got, want) = (y.get(i), want.get(i));
+                assert!(
+                    got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                    "{:?} in {dtype}: {got} on {isa:?}",
+                    cases[i]
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn floor_division_of_special_values_is_pythons() {
     // a, b, a // b, a % b
     let cases = [
