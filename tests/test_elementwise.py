@@ -3,6 +3,8 @@ second order, promotion, and errors with their text."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -389,6 +391,14 @@ def test_gradients(name: str) -> None:
         assert ox.gradcheck(lambda a, b: call(name, a, b), [given[0], given[1][0]])
         assert ox.gradcheck(lambda a: call(name, a, 1.7), given[0])
         assert ox.gradcheck(lambda b: call(name, 1.7, b), given[1])
+
+
+@pytest.mark.parametrize(("name", "reference"), [("sin", math.sin), ("cos", math.cos), ("tan", math.tan)])
+def test_angles_beside_multiples_of_a_quarter_turn(name: str, reference: Callable[[float], float]) -> None:
+    # What is left after the turns is tiny, and needs all the digits of π/2 that there are.
+    x = np.arange(1, 600_000, 293) * (math.pi / 2)
+    expected = [reference(angle) for angle in x.tolist()]
+    np.testing.assert_allclose(getattr(ox, name)(ox.tensor(x)).numpy(), expected, rtol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["maximum", "minimum"])
