@@ -259,6 +259,10 @@ def test_the_spread_of_equal_numbers_has_the_slope_0() -> None:
     assert x.grad.tolist() == [0, 0, 0]
 
 
+def test_nothing_rolls_to_nothing() -> None:
+    assert ox.zeros(0, 3).roll(1, 0).shape == (0, 3)
+
+
 @pytest.mark.parametrize("i", range(len(ERRORS)))
 def test_errors_name_what_was_wrong(i: int) -> None:
     call, kind, text = ERRORS[i]
