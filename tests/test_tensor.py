@@ -909,3 +909,19 @@ def test_every_seed(seed: int) -> None:
     a, b = (ox.rand(4, generator=ox.Generator(seed)).tolist() for _ in range(2))
     assert a == b
     assert a != ox.rand(4, generator=ox.Generator(seed ^ 1)).tolist()
+
+
+def test_what_shows_nobody_elses_elements_may_be_written_in_place() -> None:
+    x = ox.arange(6).reshape(2, 3)
+    x[0] = 7
+    assert x.tolist() == [[7, 7, 7], [3, 4, 5]]
+    base = ox.arange(6)
+    shown = base.reshape(2, 3).T
+    assert shown.is_view
+    with pytest.raises(ValueError, match="a view"):
+        shown[0] = 1
+    assert base.tolist() == [0, 1, 2, 3, 4, 5]
+    del base
+    assert not shown.is_view
+    shown[0] = 9
+    assert shown.tolist() == [[9, 9], [1, 4], [2, 5]]

@@ -9,7 +9,7 @@ use crate::cpu;
 use crate::ir::Kernel;
 use smallvec::SmallVec;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A handle on a value; cloning it is cheap and shares everything.
 #[derive(Clone)]
@@ -19,8 +19,8 @@ struct Inner {
     value: Value,
     layout: Arc<Layout>,
     edge: Edge,
-    /// Made by indexing or reshaping: in-place methods refuse it.
-    view: bool,
+    /// What this was made from by indexing or reshaping. In-place methods refuse it while one is there.
+    shows: SmallVec<[Weak<Inner>; 1]>,
 }
 
 impl fmt::Debug for Tensor {
@@ -40,7 +40,7 @@ fn layout_for(shape: &Shape, operands: &Operands) -> Arc<Layout> {
 
 impl Tensor {
     fn new(value: Value, layout: Arc<Layout>) -> Tensor {
-        Tensor(Arc::new(Inner { value, layout, edge: Edge::None, view: false }))
+        Tensor(Arc::new(Inner { value, layout, edge: Edge::None, shows: SmallVec::new() }))
     }
 
     /// A tensor that holds `buffer`, row-major.
@@ -119,8 +119,9 @@ impl Tensor {
         self.0.edge.is_some()
     }
 
+    /// Whether this shows elements of a tensor that somebody still holds.
     pub fn is_view(&self) -> bool {
-        self.0.view
+        self.0.shows.iter().any(|shown| shown.strong_count() > 0)
     }
 
     pub fn operand(&self) -> Operand {
@@ -130,7 +131,10 @@ impl Tensor {
     /// The same elements seen through another layout, without history.
     pub fn with_layout(&self, layout: Layout) -> Tensor {
         let layout = Arc::new(layout);
-        Tensor(Arc::new(Inner { value: self.0.value.clone(), layout, edge: Edge::None, view: true }))
+        let mut shows: SmallVec<[Weak<Inner>; 1]> = SmallVec::new();
+        shows.extend(self.0.shows.iter().filter(|shown| shown.strong_count() > 0).cloned());
+        shows.push(Arc::downgrade(&self.0));
+        Tensor(Arc::new(Inner { value: self.0.value.clone(), layout, edge: Edge::None, shows }))
     }
 
     /// The same value with another place in the record.
@@ -139,7 +143,7 @@ impl Tensor {
             value: self.0.value.clone(),
             layout: self.0.layout.clone(),
             edge,
-            view: self.0.view,
+            shows: self.0.shows.clone(),
         }))
     }
 
@@ -149,7 +153,7 @@ impl Tensor {
             value: self.0.value.clone(),
             layout: self.0.layout.clone(),
             edge: self.0.edge.clone(),
-            view: false,
+            shows: SmallVec::new(),
         }))
     }
 
