@@ -84,14 +84,14 @@ SIZES = words(
 )
 # Functions that choose among ways to the same result, or hint.
 CHOICES = words("packing_a_pays packing_b_pays packing_pays apart_by_pages transposes work")
-# Local names for how much a thread takes at a time: anything but nothing will do.
-SHARES = words("by_cache chunk_work each strips_at_once target tasks together want")
+# Local names for how work is divided and how much is taken at a time: anything but nothing will do.
+SHARES = words("by_cache chunk_work cut each strips_at_once target tasks together want")
 # Macros that state what holds, or word an error.
 WORDS = words("assert assert_eq debug_assert debug_assert_eq unreachable panic bail")
 # Calls that compute nothing.
 HINTS = words("prefetch with_capacity reserve")
-# The order of these arguments does not matter.
-SYMMETRIC = words("add mul maximum minimum eq ne both either and or xor hypot")
+# The order of these arguments does not matter, unless taking one changes the other.
+SYMMETRIC = words("add mul wide maximum minimum eq ne both either and or xor hypot join")
 
 TOKEN = re.compile(
     r"""
@@ -309,7 +309,8 @@ class Source:
             return True  # room without an allocation
         if token == "(":
             called = self.tokens[i + 3 if self.is_at(i + 1, "E", "::") else i - 1].text
-            if re.sub(r"^_mm\d*_(add|mul|and|or|xor)_\w+$", r"\1", called) in SYMMETRIC:
+            one_by_one = "mem::" in self.text[self.tokens[i].start : self.tokens[self.pairs[i]].end]
+            if re.sub(r"^_mm\d*_(add|mul|and|or|xor)_\w+$", r"\1", called) in SYMMETRIC and not one_by_one:
                 return True
         return False
 
