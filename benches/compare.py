@@ -12,8 +12,10 @@ the figures.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
+import platform
 import re
 import statistics
 import sys
@@ -278,6 +280,63 @@ def training(lib: dict[str, Any], name: str) -> dict[str, Task]:
     return tasks
 
 
+def convolution(lib: dict[str, Any], sizes: tuple[int, ...], train: bool) -> dict[str, Task]:
+    """One layer, (N, C, K, size, kernel, stride, groups), forward or forward and backward; PyTorch in both of
+    its memory formats."""
+    np, ox = lib["numpy"], lib["oxon"]
+    n, c, k, size, kernel, stride, groups = sizes
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, c, size, size), dtype=np.float32)
+    w = rng.standard_normal((k, c // groups, kernel, kernel), dtype=np.float32) * 0.05
+    options = {"stride": stride, "padding": kernel // 2, "groups": groups}
+
+    def task(module: Any, a: Any, b: Any, finish: Callable[[list[Any]], object]) -> Task:
+        conv2d = module.nn.functional.conv2d
+        if not train:
+
+            def forward() -> None:
+                with module.no_grad():
+                    finish([conv2d(a, b, **options)])
+
+            return forward
+
+        def step() -> None:
+            a.grad = b.grad = None
+            conv2d(a, b, **options).sum().backward()
+            finish([a.grad, b.grad])
+
+        return step
+
+    tasks = {"oxon": task(ox, ox.tensor(x, requires_grad=True), ox.tensor(w, requires_grad=True), ox.flush)}
+    if torch := lib.get("torch"):
+        for name, form in (("torch", torch.contiguous_format), ("torch nhwc", torch.channels_last)):
+            a, b = (torch.tensor(v).contiguous(memory_format=form).requires_grad_() for v in (x, w))
+            tasks[name] = task(torch, a, b, lambda _: None)
+    return tasks
+
+
+LAYERS = {
+    "7x7 s2 3-64 at 224": (8, 3, 64, 224, 7, 2, 1),
+    "3x3 64 at 56": (8, 64, 64, 56, 3, 1, 1),
+    "3x3 128 at 28": (8, 128, 128, 28, 3, 1, 1),
+    "3x3 256 at 14": (8, 256, 256, 14, 3, 1, 1),
+    "3x3 512 at 7": (8, 512, 512, 7, 3, 1, 1),
+    "1x1 64-256 at 56": (8, 64, 256, 56, 1, 1, 1),
+    "depthwise 128 at 56": (8, 128, 128, 56, 3, 1, 128),
+    "3x3 16-32 at 32 b64": (64, 16, 32, 32, 3, 1, 1),
+}
+
+
+def processor() -> str:
+    """The processor's name, as the system tells it."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
+
+
 def all_tasks(lib: dict[str, Any]) -> dict[str, Callable[[], dict[str, Task]]]:
     """Names of tasks to what makes them."""
     out: dict[str, Callable[[], dict[str, Task]]] = {}
@@ -293,6 +352,9 @@ def all_tasks(lib: dict[str, Any]) -> dict[str, Callable[[], dict[str, Task]]]:
     out["layer norm 4096x1024"] = lambda: rows(lib, "layer norm")
     for name in ("(a + b).numpy()", "record a + b", "(w * w).sum().backward()"):
         out[f"8x8 {name}"] = lambda name=name: small(lib, name)
+    for label, sizes in LAYERS.items():
+        out[f"conv {label}"] = lambda sizes=sizes: convolution(lib, sizes, False)
+        out[f"conv {label} and back"] = lambda sizes=sizes: convolution(lib, sizes, True)
     out["step mlp b128"] = lambda: training(lib, "mlp")
     out["step cnn b64"] = lambda: training(lib, "cnn")
     return out
@@ -305,11 +367,14 @@ def main() -> None:
     info = lib["oxon"].build_info()
     if info["profile"] != "release":
         print("warning: oxon was built for development; install it with `pip install .`", file=sys.stderr)
-    peers = [name for name in ("numpy", "torch", "jax") if name in lib]
-    versions = ", ".join(f"{name} {lib[name].__version__}" for name in peers)
+    versions = ", ".join(
+        f"{name} {lib[name].__version__}" for name in ("numpy", "torch", "jax") if name in lib
+    )
+    peers = [name for name in ("numpy", "torch", "torch nhwc", "jax") if name.split()[0] in lib]
     print(
         f"oxon {info['version']} ({info['isa']}) on {args.threads} threads; {versions}; {args.rounds} rounds"
     )
+    print(f"{processor()}, {os.cpu_count()} processors, {datetime.date.today()}")
     print("time of the peer / time of oxon: median [95 % interval]\n")
     print(f"{'task':36}{'oxon':>12}" + "".join(f"{p:>24}" for p in peers))
     results = {}
