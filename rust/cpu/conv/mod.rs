@@ -5,9 +5,10 @@
 //! (`tile`) that reads its factors through tables of offsets; the geometry, any stride, dilation,
 //! padding and groups, is in the tables alone. `planes` lays out the input so that such tables exist,
 //! `correlate` drives the tile for the forward pass and the gradient of the input, `weight` for the
-//! gradient of the weights.
+//! gradient of the weights. Two shapes have ways of their own: `winograd` for 3×3 of stride 1, `depthwise`.
 
 mod correlate;
+mod depthwise;
 mod planes;
 #[cfg(test)]
 pub mod reference;
@@ -23,6 +24,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use self::correlate::{Correlation, Phase};
+use self::depthwise::Depthwise;
 pub use self::planes::inside;
 use self::planes::{Frame, Tap};
 use self::scratch::memory;
@@ -69,6 +71,16 @@ impl Dims {
 
     fn y_count(&self) -> usize {
         self.n * self.k * self.oh * self.ow
+    }
+
+    /// Whether each plane of the input makes one plane of the result, of about its size.
+    fn is_depthwise(&self) -> bool {
+        let Conv2d { stride, padding, dilation, groups } = self.conv;
+        let reach = [(self.r - 1).saturating_mul(dilation[0]), (self.s - 1).saturating_mul(dilation[1])];
+        let one_each = self.c == groups && self.k == groups && stride == [1, 1];
+        one_each
+            && padding.iter().zip(reach).all(|(&p, reach)| p <= reach)
+            && (self.h + reach[0]).saturating_mul(self.w + reach[1]) <= depthwise::PLANE
     }
 
     /// The planes of `x`, and the taps of the kernel in them.
@@ -280,6 +292,23 @@ struct BackwardWeight<'a> {
 impl Operation for Forward<'_> {
     unsafe fn run<T: Float>(&self, x: *const T, w: *const T, y: *mut T, done: Done) -> Result<()> {
         let d = self.dims;
+        if d.is_depthwise() {
+            let job = Depthwise {
+                planes: d.n * d.c,
+                channels: d.c,
+                size: [d.h, d.w],
+                grid: [d.oh, d.ow],
+                pad: d.conv.padding,
+                kernel: [d.r, d.s],
+                dilation: d.conv.dilation,
+                src: x,
+                weight: w,
+                turned: false,
+                dst: y,
+            };
+            // SAFETY: the caller's promises, passed on.
+            return with_simd!(self.isa, T, V => unsafe { job.run::<V<T>>(done) });
+        }
         let (frame, taps) = d.frame();
         let (depth, rows, area) = (d.c / d.conv.groups, d.k / d.conv.groups, d.r * d.s);
         let job = Correlation {
@@ -305,6 +334,24 @@ impl Operation for Forward<'_> {
 impl Operation for BackwardInput<'_> {
     unsafe fn run<T: Float>(&self, dy: *const T, w: *const T, dx: *mut T, done: Done) -> Result<()> {
         let d = self.dims;
+        if d.is_depthwise() {
+            let reach = [(d.r - 1) * d.conv.dilation[0], (d.s - 1) * d.conv.dilation[1]];
+            let job = Depthwise {
+                planes: d.n * d.c,
+                channels: d.c,
+                size: [d.oh, d.ow],
+                grid: [d.h, d.w],
+                pad: std::array::from_fn(|a| reach[a] - d.conv.padding[a]),
+                kernel: [d.r, d.s],
+                dilation: d.conv.dilation,
+                src: dy,
+                weight: w,
+                turned: true,
+                dst: dx,
+            };
+            // SAFETY: the caller's promises, passed on.
+            return with_simd!(self.isa, T, V => unsafe { job.run::<V<T>>(done) });
+        }
         let (frame, phases) = d.turned_frame();
         let (depth, rows, area) = (d.k / d.conv.groups, d.c / d.conv.groups, d.r * d.s);
         let reached: usize = phases.iter().map(|p| p.grid[0] * p.grid[1]).sum();

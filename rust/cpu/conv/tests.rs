@@ -184,6 +184,27 @@ fn groups_few_and_many() {
 }
 
 #[test]
+fn depthwise_planes() {
+    for isa in Isa::supported() {
+        for (n, c, h, w) in [(1, 1, 1, 1), (3, 5, 9, 33), (2, 7, 30, 16), (1, 2, 5, 70), (2, 3, 6, 15)] {
+            for (kernel, padding, dilation) in [
+                ([3, 3], [1, 1], [1, 1]),
+                ([1, 5], [0, 2], [1, 3]),
+                ([4, 2], [3, 0], [2, 1]),
+                ([7, 7], [0, 6], [1, 1]),
+            ] {
+                let conv = Conv2d { padding, dilation, groups: c, ..plain() };
+                if let Some(d) = dims([n, c, h, w], [c, 1, kernel[0], kernel[1]], conv) {
+                    assert!(d.is_depthwise());
+                    check::<f32>(isa, &d, 1e-5);
+                    check::<f64>(isa, &d, 1e-13);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn half_floats_round_once() {
     for isa in Isa::supported() {
         for (n, c, k, groups) in [(2, 3, 5, 1), (3, 32, 32, 1), (2, 6, 6, 6)] {
