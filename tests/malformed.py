@@ -295,9 +295,11 @@ for _names, _draw in (
     ("path root", lambda r: r.choice(["file", ".", "", "no/such/place"])),
     ("hook function backward closure collate_fn transform loss lr_lambda",
      lambda r: r.choice([lambda *a: None, lambda *a: a[0], fail, lambda *a: 1.0])),
-    ("in_features in1_features in2_features num_features in_channels embedding_dim normalized_shape",
+    ("in_features in1_features in2_features num_features in_channels embedding_dim normalized_shape input_size",
      lambda r: 3),
-    ("out_features out_channels num_channels num_embeddings num_classes", lambda r: r.choice([2, 4])),
+    ("out_features out_channels num_channels num_embeddings num_classes hidden_size",
+     lambda r: r.choice([2, 4])),
+    ("num_layers", lambda r: r.choice([1, 2])),
     ("kernel_size output_size num_groups T_max T_0 T_mult step_size total_iters total_steps epochs batch_size "
      "patience steps_per_epoch num_workers prefetch", lambda r: r.choice([1, 2])),
     ("unflattened_size", lambda r: (1, 3)),
@@ -323,7 +325,7 @@ for _names, _draw in (
         PLAUSIBLE[_name] = _draw
 
 # Numbers that a correct call takes its time for.
-PATIENT = {"epochs"}
+PATIENT = {"epochs", "num_layers"}
 
 # How to come by an object whose methods are to be called, where `PLAUSIBLE` does not tell.
 MAKE: dict[str, Callable[[random.Random], Any]] = {

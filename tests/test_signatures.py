@@ -14,6 +14,21 @@ LAYERS = {
     "ELU": "alpha=1.0, inplace=False",
     "GELU": "approximate='none'",
     "GLU": "dim=-1",
+    "GRU": (
+        "input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, "
+        "bidirectional=False, device=None, dtype=None"
+    ),
+    "GRUCell": "input_size, hidden_size, bias=True, device=None, dtype=None",
+    "LSTM": (
+        "input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, "
+        "bidirectional=False, proj_size=0, device=None, dtype=None"
+    ),
+    "LSTMCell": "input_size, hidden_size, bias=True, device=None, dtype=None",
+    "RNN": (
+        "input_size, hidden_size, num_layers=1, nonlinearity='tanh', bias=True, batch_first=False, "
+        "dropout=0.0, bidirectional=False, device=None, dtype=None"
+    ),
+    "RNNCell": "input_size, hidden_size, bias=True, nonlinearity='tanh', device=None, dtype=None",
     "SELU": "inplace=False",
     "AdaptiveAvgPool1d": "output_size",
     "AdaptiveAvgPool2d": "output_size",

@@ -221,40 +221,59 @@ class Function:
         with no_grad():
             result = cls.forward(ctx, *args)
         outputs = _outputs(f"{cls.__name__}.forward", result)
-        kinds = [(out.shape, out.dtype, out.device) for out in outputs]
+        recorded = _core._record(tensors, outputs, _Rule(cls, ctx, len(args), places, tensors, outputs))
+        return recorded[0] if isinstance(result, Tensor) else tuple(recorded)
+
+
+class _Rule:
+    """The gradient of one call of a `Function`.
+
+    No closure: that would hold itself, and all that was saved, until the garbage collector comes.
+    """
+
+    def __init__(
+        self,
+        function: type[Function],
+        ctx: Context,
+        arguments: int,
+        places: list[int],
+        tensors: list[Tensor],
+        outputs: list[Tensor],
+    ) -> None:
+        self.function = function
+        self.ctx = ctx
+        self.arguments = arguments
+        self.places = places
+        self.tensors = tensors
+        self.kinds = [(out.shape, out.dtype, out.device) for out in outputs]
         # Outputs that were saved have no history, which would lead back to the rule itself.
-        saved = ctx._saved
-        again = {k: i for k, t in enumerate(ctx._given) for i, out in enumerate(outputs) if t is out}
+        self.again = {k: i for k, t in enumerate(ctx._given) for i, out in enumerate(outputs) if t is out}
         ctx._given = ()
 
-        def rule(*grads: Tensor | None) -> tuple[Tensor | None, ...]:
-            filled = [
-                _core.zeros(shape, dtype=dtype, device=device) if g is None else g
-                for g, (shape, dtype, device) in zip(grads, kinds, strict=True)
-            ]
-            if again and is_grad_enabled():
-                # To be differentiated again, they come from another call that is like this one.
-                same = [_core.empty(shape, dtype=dtype, device=device) for shape, dtype, device in kinds]
-                for k, i in again.items():
-                    same[i] = ctx.saved_tensors[k]
-                linked = _core._record(tensors, same, rule)
-                ctx._saved = tuple(linked[again[k]] if k in again else t for k, t in enumerate(saved))
-            try:
-                found = cls.backward(ctx, *filled)
-            finally:
-                ctx._saved = saved
-            if isinstance(found, Tensor) or found is None:
-                found = (found,)
-            if not isinstance(found, (tuple, list)):
-                raise TypeError(f"{cls.__name__}.backward gives tensors and None, not {type(found).__name__}")
-            if len(found) != len(args):
-                raise TypeError(
-                    f"{cls.__name__}.backward gave {len(found)} gradients for {len(args)} arguments"
-                )
-            return tuple(found[i] for i in places)
-
-        recorded = _core._record(tensors, outputs, rule)
-        return recorded[0] if isinstance(result, Tensor) else tuple(recorded)
+    def __call__(self, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        ctx, saved, name = self.ctx, self.ctx._saved, self.function.__name__
+        filled = [
+            _core.zeros(shape, dtype=dtype, device=device) if g is None else g
+            for g, (shape, dtype, device) in zip(grads, self.kinds, strict=True)
+        ]
+        if self.again and is_grad_enabled():
+            # To be differentiated again, they come from another call that is like this one.
+            same = [_core.empty(shape, dtype=dtype, device=device) for shape, dtype, device in self.kinds]
+            for k, i in self.again.items():
+                same[i] = ctx.saved_tensors[k]
+            linked = _core._record(self.tensors, same, self)
+            ctx._saved = tuple(linked[self.again[k]] if k in self.again else t for k, t in enumerate(saved))
+        try:
+            found = self.function.backward(ctx, *filled)
+        finally:
+            ctx._saved = saved
+        if isinstance(found, Tensor) or found is None:
+            found = (found,)
+        if not isinstance(found, (tuple, list)):
+            raise TypeError(f"{name}.backward gives tensors and None, not {type(found).__name__}")
+        if len(found) != self.arguments:
+            raise TypeError(f"{name}.backward gave {len(found)} gradients for {self.arguments} arguments")
+        return tuple(found[i] for i in self.places)
 
 
 def _outputs(what: str, result: Any) -> list[Tensor]:

@@ -25,6 +25,15 @@ def sizes(value: Size, rank: int, function: str, name: str) -> tuple[int, ...]:
     return result
 
 
+def positive(function: str, **values: int) -> None:
+    """Raise unless each of the named values is an integer above 0."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{function}: {name} must be an integer, not {type(value).__name__}")
+        if value < 1:
+            raise ValueError(f"{function}: {name} must be positive, not {value}")
+
+
 def same_shape(function: str, x: Tensor, target: Tensor) -> None:
     """Losses do not broadcast: (N, 1) against (N,) would silently compare every pair."""
     if x.shape != target.shape:
