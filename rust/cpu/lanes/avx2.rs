@@ -132,7 +132,7 @@ lanes! { __m256d, f64, 4;
     fn either(a: Self, b: Self) -> Self { _mm256_or_pd(a, b) }
     fn not(a: Self) -> Self { _mm256_xor_pd(a, _mm256_castsi256_pd(_mm256_set1_epi32(-1))) }
     fn to_double(self) -> [__m256d; 2] { [self; 2] }
-    fn of_double(halves: [__m256d; 2]) -> Self { halves[0] }
+    fn of_double([whole, _]: [__m256d; 2]) -> Self { whole }
     fn any(mask: Self) -> bool { _mm256_movemask_pd(mask) != 0 };
     unsafe fn load(at: *const f64) -> Self { _mm256_loadu_pd(at) }
     unsafe fn store(self, at: *mut f64) { _mm256_storeu_pd(at, self) }

@@ -134,7 +134,7 @@ lanes! { __m512d, f64, __mmask8, 8;
     fn either(a: Self::Mask, b: Self::Mask) -> Self::Mask { a | b }
     fn not(a: Self::Mask) -> Self::Mask { !a }
     fn to_double(self) -> [__m512d; 2] { [self; 2] }
-    fn of_double(halves: [__m512d; 2]) -> Self { halves[0] }
+    fn of_double([whole, _]: [__m512d; 2]) -> Self { whole }
     fn any(mask: Self::Mask) -> bool { mask != 0 }
     fn scale(self, n: Self) -> Self { _mm512_scalef_pd(self, n) }
     fn split(self) -> (Self, Self) {{

@@ -140,7 +140,7 @@ lanes! { float64x2_t, f64, uint64x2_t, 2;
     fn either(a: Self::Mask, b: Self::Mask) -> Self::Mask { vorrq_u64(a, b) }
     fn not(a: Self::Mask) -> Self::Mask { veorq_u64(a, vdupq_n_u64(u64::MAX)) }
     fn to_double(self) -> [float64x2_t; 2] { [self; 2] }
-    fn of_double(halves: [float64x2_t; 2]) -> Self { halves[0] }
+    fn of_double([whole, _]: [float64x2_t; 2]) -> Self { whole }
     fn any(mask: Self::Mask) -> bool { vgetq_lane_u64::<0>(mask) | vgetq_lane_u64::<1>(mask) != 0 };
     unsafe fn load(at: *const f64) -> Self { vld1q_f64(at) }
     unsafe fn store(self, at: *mut f64) { vst1q_f64(at, self) }
