@@ -94,15 +94,19 @@ pub fn pays(d: &Dims) -> bool {
     /// about.
     const LANES: usize = 16;
     const TRANSFORM: usize = 24;
+    /// Tiles whose products cost as much as the transform of the weights, if these leave the second level of
+    /// cache, and if they stay.
+    const WEIGHTS: [usize; 2] = [64, 8];
     let c = &d.conv;
     let fits = [d.r, d.s] == [TAPS; 2] && c.stride == [1; 2] && c.dilation == [1; 2] && c.groups == 1;
     if !fits || c.padding.iter().any(|&p| p >= TAPS) || precise() {
         return false;
     }
     let (depth, rows) = (d.c.next_multiple_of(LANES), d.k.next_multiple_of(LANES));
-    let tiles = d.oh.div_ceil(OUT) as f64 * d.ow.div_ceil(OUT) as f64;
+    let stays = IN * IN * depth * rows * size_of::<f32>() <= 1 << 20;
+    let tiles = (d.n * d.oh.div_ceil(OUT) * d.ow.div_ceil(OUT) + WEIGHTS[stays as usize]) as f64;
     let products = (depth * rows + TRANSFORM * (depth + rows)) as f64;
-    let definition = d.oh as f64 * d.ow as f64 * (TAPS * TAPS) as f64 * d.c as f64 * d.k as f64;
+    let definition = (d.n * d.oh * d.ow) as f64 * (TAPS * TAPS) as f64 * d.c as f64 * d.k as f64;
     tiles * (IN * IN) as f64 * products < 0.9 * definition
 }
 
