@@ -1,6 +1,7 @@
 //! What kernels are given: operands in memory as strided views, results as fresh row-major buffers, and
 //! the walk over a strided operand in row-major order. Nothing here computes.
 
+use crate::core::layout::MAX_RANK;
 use crate::core::{DType, Layout, Shape};
 use smallvec::SmallVec;
 
@@ -92,7 +93,8 @@ impl Axes {
         if outer.is_empty() {
             return f(start as isize * inner.1, len);
         }
-        let mut index: SmallVec<[usize; 6]> = SmallVec::from_elem(0, outer.len());
+        // Not a small vector: those are moved by wide loads, which wait for all stores before them.
+        let mut index = [0; MAX_RANK];
         let (mut rest, mut within) = (start / inner.0, start % inner.0);
         let mut base = 0;
         for (axis, &(size, stride)) in outer.iter().enumerate().rev() {

@@ -7,6 +7,7 @@ use crate::bail;
 use crate::core::{Result, Scalar, Shape};
 use crate::cpu::isa::{self, Isa};
 use crate::cpu::view::Axes;
+use crate::cpu::work::vectorized;
 use crate::cpu::{Memory, Out, View};
 use crate::for_width;
 use crate::ir::Program;
@@ -319,7 +320,7 @@ unsafe fn collect(view: &View, axes: &Axes, start: usize, len: usize, to: *mut u
             unsafe {
                 match stride {
                     1 if count >= 16 => std::ptr::copy_nonoverlapping(from, to, count),
-                    0 => std::slice::from_raw_parts_mut(to, count).fill(*from),
+                    0 => vectorized(|| std::slice::from_raw_parts_mut(to, count).fill(*from)),
                     _ => {
                         for i in 0..count {
                             *to.add(i) = *from.offset(i as isize * stride);
