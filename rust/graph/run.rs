@@ -181,7 +181,7 @@ fn describe(batch: &[Claimed]) -> Vec<Item> {
     // Strong references to each node from within the batch: one of its own, one an operand.
     let mut inside = vec![1usize; batch.len()];
     let mut places: FxHashMap<(*const Node, usize), SmallVec<[(&Arc<Layout>, u32); 2]>> =
-        FxHashMap::default();
+        FxHashMap::with_capacity_and_hasher(2 * batch.len(), Default::default());
     let mut place_count = 0;
     let mut shapes: Vec<&Shape> = vec![];
     let mut items: Vec<Item> = Vec::with_capacity(batch.len());
