@@ -321,7 +321,7 @@ fn padding() {
         check(&[noise(&[3, 2, 3], 1)], |x| pad(&x[0], &[(0, 0), (1, 0), (2, 1)], mode).unwrap());
     }
     check(&[noise(&[3, 4], 1)], |x| pad(&x[0], &[(-1, 2), (1, -2)], five).unwrap());
-    assert!(message(pad(&x, &[(4, 0)], Pad::Reflect)).contains("more than Reflect has to give"));
+    assert!(message(pad(&x, &[(4, 0)], Pad::Reflect)).contains("more than mode \"reflect\" has to give"));
     assert!(message(pad(&x, &[(-1, 0)], Pad::Circular)).contains("no negative amounts"));
     assert!(message(pad(&x, &[(-3, -2)], five)).contains("takes more than axis 0"));
     assert!(pad(&x, &[(i64::MAX, i64::MAX)], five).is_err());
