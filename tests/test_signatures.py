@@ -92,6 +92,10 @@ LAYERS = {
     "MaxPool2d": "kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False",
     "Mish": "inplace=False",
     "NLLLoss": "weight=None, *, ignore_index=-100, reduction='mean'",
+    "MultiheadAttention": (
+        "embed_dim, num_heads, dropout=0.0, bias=True, add_bias_kv=False, add_zero_attn=False, kdim=None, "
+        "vdim=None, batch_first=False, device=None, dtype=None"
+    ),
     "PReLU": "num_parameters=1, init=0.25, *, device=None, dtype=None",
     "Parameter": "data, requires_grad=True",
     "PoissonNLLLoss": "log_input=True, full=False, *, eps=1e-08, reduction='mean'",
@@ -106,6 +110,18 @@ LAYERS = {
     "Softplus": "beta=1.0, threshold=20.0",
     "Softshrink": "lambd=0.5",
     "Threshold": "threshold, value, inplace=False",
+    "TransformerDecoder": "decoder_layer, num_layers, norm=None",
+    "TransformerDecoderLayer": (
+        "d_model, nhead, dim_feedforward=2048, dropout=0.1, activation='relu', layer_norm_eps=1e-05, "
+        "batch_first=False, norm_first=False, bias=True, device=None, dtype=None"
+    ),
+    "TransformerEncoder": (
+        "encoder_layer, num_layers, norm=None, enable_nested_tensor=True, mask_check=True"
+    ),
+    "TransformerEncoderLayer": (
+        "d_model, nhead, dim_feedforward=2048, dropout=0.1, activation='relu', layer_norm_eps=1e-05, "
+        "batch_first=False, norm_first=False, bias=True, device=None, dtype=None"
+    ),
     "TripletMarginLoss": "margin=1.0, p=2.0, eps=1e-06, swap=False, *, reduction='mean'",
     "Unflatten": "dim, unflattened_size",
 }
@@ -194,6 +210,9 @@ FUNCTIONS = {
     "prelu": "x, weight",
     "relu6": "x",
     "rms_norm": "x, normalized_shape, weight=None, eps=None",
+    "scaled_dot_product_attention": (
+        "query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False"
+    ),
     "selu": "x",
     "smooth_l1_loss": "x, target, reduction='mean', beta=1.0",
     "soft_margin_loss": "x, target, reduction='mean'",

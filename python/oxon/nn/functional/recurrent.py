@@ -180,13 +180,21 @@ class Sequence(Function):
             dgi.append(gi)
             dgh.append(gh)
             dh = gh @ weight
-            rest = len(direct) == ctx.cell.states
-            dstate = (dh + direct[0], *direct[1:]) if rest else (dh, *direct)
+            whole = len(direct) == ctx.cell.states
+            dstate = (dh + direct[0], *direct[1:]) if whole else (dh, *direct)
+        kept = ctx.kept
+        if ctx.reverse:
+            kept = kept[::-1]
+        else:
+            dgi.reverse()
+            dgh.reverse()
         shares = stack(dgh)
-        inputs = stack(dgi if ctx.reverse else dgi[::-1]) if need_gi else None
+        inputs = None
+        if need_gi:
+            inputs = shares if dgi[0] is dgh[0] else stack(dgi)
         dweight = None
         if need_weight:
-            hidden = stack([before[0] for before, _, _ in reversed(ctx.kept)])
+            hidden = stack([before[0] for before, _, _ in kept])
             dweight = shares.flatten(0, 1).mT @ hidden.flatten(0, 1)
         dbias = shares.sum((0, 1)) if bias is not None and need_bias else None
         return None, None, inputs, dweight, dbias, *dstate
