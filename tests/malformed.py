@@ -31,7 +31,7 @@ MUTE = (ZeroDivisionError,)
 ROOMS = (
     *("oxon._core", "oxon", "oxon.nn", "oxon.nn.functional", "oxon.nn.init", "oxon.nn.utils", "oxon.optim"),
     *("oxon.optim.schedules", "oxon.data", "oxon.data.transforms", "oxon.train", "oxon.train.callbacks"),
-    *("oxon.train.metrics", "oxon.train.summary", "oxon.io", "oxon.autograd"),
+    *("oxon.train.metrics", "oxon.train.summary", "oxon.io", "oxon.autograd", "oxon.models"),
 )
 
 # What is not called, and why.
@@ -300,6 +300,20 @@ for _names, _draw in (
     ("out_features out_channels num_channels num_embeddings num_classes hidden_size",
      lambda r: r.choice([2, 4])),
     ("num_layers", lambda r: r.choice([1, 2])),
+    ("d_model", lambda r: r.choice([3, 6])),
+    ("embed_dim", lambda r: 3),
+    ("width", lambda r: r.choice([3, 6])),
+    ("vocab_size block_size", lambda r: r.choice([2, 5])),
+    ("config", lambda r: ox.models.GPTConfig(4, 3, 1, 1, 2)),
+    ("tokens", lambda r: ox.ones(1, 2, dtype="int64")),
+    ("max_new_tokens top_k layer", lambda r: r.choice([0, 1, 3])),
+    ("cache", lambda r: r.choice([None, ox.models.KVCache(1)])),
+    ("nhead num_heads", lambda r: r.choice([1, 3])),
+    ("query key value src tgt memory", lambda r: ox.randn(r.choice([2, 3]), 3)),
+    ("attn_mask src_mask tgt_mask memory_mask",
+     lambda r: r.choice([None, ox.zeros(2, 2), ox.ones(2, 2, dtype="bool")])),
+    ("encoder_layer", lambda r: nn.TransformerEncoderLayer(3, 1, 4)),
+    ("decoder_layer", lambda r: nn.TransformerDecoderLayer(3, 1, 4)),
     ("kernel_size output_size num_groups T_max T_0 T_mult step_size total_iters total_steps epochs batch_size "
      "patience steps_per_epoch num_workers prefetch", lambda r: r.choice([1, 2])),
     ("unflattened_size", lambda r: (1, 3)),
@@ -325,7 +339,7 @@ for _names, _draw in (
         PLAUSIBLE[_name] = _draw
 
 # Numbers that a correct call takes its time for.
-PATIENT = {"epochs", "num_layers"}
+PATIENT = {"epochs", "num_layers", "layers", "max_new_tokens"}
 
 # How to come by an object whose methods are to be called, where `PLAUSIBLE` does not tell.
 MAKE: dict[str, Callable[[random.Random], Any]] = {

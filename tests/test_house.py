@@ -84,6 +84,7 @@ PYTHON_ARROWS = {
     "nn": {"_core", "autograd"},
     "optim": {"_core", "autograd"},
     "data": {"_core", "autograd"},
+    "models": {"_core", "autograd", "nn"},
     "train": {"_core", "autograd", "nn", "optim", "data"},
 }
 

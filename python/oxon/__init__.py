@@ -1,7 +1,7 @@
 """oxon: deep learning on any CPU and any vendor's GPU.
 
-The whole public surface is on this page. `oxon.nn`, `oxon.optim`, `oxon.data` and the trainer are imported
-when they are first used; NumPy only when an array is asked for.
+The whole public surface is on this page. `oxon.nn`, `oxon.optim`, `oxon.data`, `oxon.models` and the trainer
+are imported when they are first used; NumPy only when an array is asked for.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from . import data as data
+    from . import models as models
     from . import nn as nn
     from . import optim as optim
     from .io import load as load
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .train import metrics as metrics
     from .train.summary import summary as summary
 
-_MODULES = ("nn", "optim", "data", "train", "io", "autograd")
+_MODULES = ("nn", "optim", "data", "models", "train", "io", "autograd")
 _LATER = {
     "load": "io",
     "save": "io",
