@@ -915,3 +915,11 @@ def test_cycles_through_hooks_are_found() -> None:
     del x, handle
     gc.collect()
     assert reference() is None
+
+
+def test_the_gradient_of_a_transposed_operand_lies_in_memory_as_it_does() -> None:
+    w = ox.ones(3, 4, requires_grad=True)
+    (ox.ones(2, 4) @ w.T).sum().backward()
+    assert w.grad is not None
+    assert w.grad.is_contiguous()
+    assert w.grad.tolist() == [[2.0] * 4] * 3

@@ -127,7 +127,9 @@ fn every_small_geometry() {
                     [([1, 1], [1, 1]), ([2, 2], [1, 1]), ([1, 3], [2, 1]), ([3, 2], [2, 2]), ([5, 4], [1, 3])]
                 {
                     for padding in [[0, 0], [1, 1], [0, 2], [4, 3]] {
-                        for (n, groups, c, k) in [(1, 1, 1, 1), (2, 1, 3, 5), (3, 2, 1, 2), (1, 3, 2, 1)] {
+                        for (n, groups, c, k) in
+                            [(1, 1, 1, 1), (2, 1, 3, 5), (3, 2, 1, 2), (1, 3, 2, 1), (1, 1, 2, 4)]
+                        {
                             let conv = Conv2d { stride, padding, dilation, groups };
                             if let Some(d) = dims([n, groups * c, h, w], [groups * k, c, r, s], conv) {
                                 check::<f32>(isa, &d, 1e-5);
