@@ -32,7 +32,13 @@ EXCEPTIONS = {
     "ops/host.rs": {"cpu"},  # indices that are on the host are checked at the call
 }
 UNSAFE = {"cpu", "gpu"}
-UNSAFE_FILES = {"python/convert.rs", "python/numpy.rs", "python/dlpack.rs", "python/mod.rs"}
+UNSAFE_FILES = {
+    "python/buffer.rs",
+    "python/convert.rs",
+    "python/numpy.rs",
+    "python/dlpack.rs",
+    "python/mod.rs",
+}
 TOO_LONG = 600
 
 

@@ -7,6 +7,7 @@ import array
 import copy
 import ctypes
 import gc
+import io
 import pickle
 import weakref
 from typing import Any
@@ -925,3 +926,35 @@ def test_what_shows_nobody_elses_elements_may_be_written_in_place() -> None:
     assert not shown.is_view
     shown[0] = 9
     assert shown.tolist() == [[9, 9], [1, 4], [2, 5]]
+
+
+def test_buffer_protocol() -> None:
+    x = ox.arange(6.0).reshape(2, 3)
+    view = memoryview(x)
+    assert (view.shape, view.strides, view.format, view.readonly) == ((2, 3), (12, 4), "f", True)
+    assert view.tolist() == x.tolist()
+    assert bytes(x) == x.numpy().tobytes()
+    assert memoryview(x.T[1:]).tolist() == x.T[1:].tolist()
+    assert memoryview(ox.tensor(3)).tolist() == 3
+    assert memoryview(ox.zeros(0, 2)).nbytes == 0
+    for name in ("bool", "int8", "uint16", "int32", "uint64", "float16", "float64"):
+        values = ox.tensor([0, 1, 1], dtype=name)
+        assert np.frombuffer(values, dtype=name).tolist() == values.tolist()
+    readable = io.BytesIO(bytes(24))
+    with pytest.raises(TypeError, match="read-write bytes-like object"):
+        readable.readinto(x)
+    for refused, why in [
+        (ox.ones(2, dtype="bfloat16"), "bfloat16"),
+        (ox.ones(2, requires_grad=True), "requires grad"),
+    ]:
+        with pytest.raises(BufferError, match=why):
+            memoryview(refused)
+    with pytest.raises(BufferError, match="side by side"):
+        io.BytesIO().write(x.T)
+
+
+def test_a_buffer_outlives_its_tensor() -> None:
+    view = memoryview(ox.arange(1000.0) + 1)
+    for _ in range(20):
+        ox.zeros(1000).numpy()
+    assert view[999] == 1000.0

@@ -1,6 +1,7 @@
 """Types of the extension module. The block of the table is generated: `python tests/make_stub.py`."""
 
 import builtins
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias, final, overload
@@ -287,6 +288,8 @@ class Tensor:
     def trunc(self, /) -> Tensor: ...
     def xlogy(self, /, other: _TensorLike) -> Tensor: ...
     # table methods: end
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: _Int, /) -> memoryview: ...
     def __array__(self, /, dtype: Any = None, copy: _Bool | None = None) -> NDArray[Any]: ...
     def __dlpack__(
         self,

@@ -2,6 +2,7 @@
 //! the classes and functions that the package re-exports; the arithmetic is all below.
 
 mod args;
+mod buffer;
 mod convert;
 mod create;
 mod dlpack;
