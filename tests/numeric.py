@@ -1,4 +1,4 @@
-"""What the tests of nn and optim share: float64 tensors, closeness, and gradients by finite differences."""
+"""What tests share: dtypes, tensors and leaves, closeness, and gradients by finite differences."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 import oxon as ox
+
+NATIVE = [d for d in ox._core.DTYPES if d != "bfloat16"]
+INTS = [d for d in NATIVE if "int" in d]
+FLOATS = ["float16", "bfloat16", "float32", "float64"]
 
 
 def t64(array: Any) -> ox.Tensor:
@@ -58,3 +62,22 @@ def check_gradients(
         grad = inputs[index].grad
         assert grad is not None, f"argument {index} got no gradient"
         np.testing.assert_allclose(grad.numpy(), numeric, rtol=rtol, atol=atol, err_msg=f"argument {index}")
+
+
+def same(t: ox.Tensor, a: Any) -> None:
+    """Shape, dtype and elements, bit for bit."""
+    a = np.asarray(a)
+    got = t.numpy()
+    assert tuple(t.shape) == got.shape == a.shape
+    assert got.dtype == a.dtype
+    assert got.tobytes() == a.tobytes()
+
+
+def leaf(*values: float, dtype: str = "float64") -> ox.Tensor:
+    """A leaf that requires grad: 0-d for one value."""
+    return ox.tensor(values[0] if len(values) == 1 else list(values), dtype=dtype, requires_grad=True)
+
+
+def grad_of(x: ox.Tensor) -> Any:
+    assert x.grad is not None
+    return x.grad.tolist()
