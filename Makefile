@@ -19,7 +19,7 @@ test-rust:  ## Rust's tests without Python and without the GPU, the quickest loo
 gpu:  ## the tests that need a Vulkan adapter; fails where there is none
 	OXON_REQUIRE_GPU=1 cargo test gpu:: && OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest -m gpu
 
-mutants:  ## a hundred random mutations of kernels and gradients, of which the tests must catch 95; takes about 40 minutes
+mutants:  ## a hundred random mutations of kernels and gradients, of which the tests must catch 95; takes a quarter of an hour on two idle processors
 	$(PYTHON) tests/mutate.py
 
 bench:  ## speed beside NumPy, PyTorch and JAX, as far as they are installed; needs a release build

@@ -68,13 +68,9 @@ fn request(size: usize) -> Layout {
 /// Asks for huge pages under a block; that it may not get them is no error.
 #[cfg(target_os = "linux")]
 fn advise_huge(block: NonNull<u8>, size: usize) {
-    unsafe extern "C" {
-        fn madvise(address: *mut u8, length: usize, advice: std::ffi::c_int) -> std::ffi::c_int;
-    }
-    const MADV_HUGEPAGE: std::ffi::c_int = 14;
     if size >= HUGE_FROM {
         // SAFETY: the range is a block of ours; the advice changes nothing that can be seen in it.
-        unsafe { madvise(block.as_ptr(), size, MADV_HUGEPAGE) };
+        unsafe { libc::madvise(block.as_ptr().cast(), size, libc::MADV_HUGEPAGE) };
     }
 }
 

@@ -9,7 +9,7 @@ use crate::cpu;
 use crate::ir::Kernel;
 use smallvec::SmallVec;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock};
 
 /// A handle on a value; cloning it is cheap and shares everything.
 #[derive(Clone)]
@@ -19,8 +19,10 @@ struct Inner {
     value: Value,
     layout: Arc<Layout>,
     edge: Edge,
-    /// What this was made from by indexing or reshaping. In-place methods refuse it while one is there.
-    shows: SmallVec<[Weak<Inner>; 1]>,
+    /// Made by indexing or reshaping: in-place methods refuse it while others of its family are there.
+    view: bool,
+    /// Held by a tensor and the views of it, and of them; there once the first view is made.
+    family: OnceLock<Arc<()>>,
 }
 
 impl fmt::Debug for Tensor {
@@ -40,7 +42,7 @@ fn layout_for(shape: &Shape, operands: &Operands) -> Arc<Layout> {
 
 impl Tensor {
     fn new(value: Value, layout: Arc<Layout>) -> Tensor {
-        Tensor(Arc::new(Inner { value, layout, edge: Edge::None, shows: SmallVec::new() }))
+        Tensor(Arc::new(Inner { value, layout, edge: Edge::None, view: false, family: OnceLock::new() }))
     }
 
     /// A tensor that holds `buffer`, row-major.
@@ -119,9 +121,9 @@ impl Tensor {
         self.0.edge.is_some()
     }
 
-    /// Whether this shows elements of a tensor that somebody still holds.
+    /// Whether this shows elements of another tensor that somebody still holds.
     pub fn is_view(&self) -> bool {
-        self.0.shows.iter().any(|shown| shown.strong_count() > 0)
+        self.0.view && self.0.family.get().is_some_and(|family| Arc::strong_count(family) > 1)
     }
 
     pub fn operand(&self) -> Operand {
@@ -131,10 +133,8 @@ impl Tensor {
     /// The same elements seen through another layout, without history.
     pub fn with_layout(&self, layout: Layout) -> Tensor {
         let layout = Arc::new(layout);
-        let mut shows: SmallVec<[Weak<Inner>; 1]> = SmallVec::new();
-        shows.extend(self.0.shows.iter().filter(|shown| shown.strong_count() > 0).cloned());
-        shows.push(Arc::downgrade(&self.0));
-        Tensor(Arc::new(Inner { value: self.0.value.clone(), layout, edge: Edge::None, shows }))
+        let family = OnceLock::from(self.0.family.get_or_init(Arc::default).clone());
+        Tensor(Arc::new(Inner { value: self.0.value.clone(), layout, edge: Edge::None, view: true, family }))
     }
 
     /// The same value with another place in the record.
@@ -143,7 +143,8 @@ impl Tensor {
             value: self.0.value.clone(),
             layout: self.0.layout.clone(),
             edge,
-            shows: self.0.shows.clone(),
+            view: self.0.view,
+            family: self.0.family.clone(),
         }))
     }
 
@@ -153,7 +154,8 @@ impl Tensor {
             value: self.0.value.clone(),
             layout: self.0.layout.clone(),
             edge: self.0.edge.clone(),
-            shows: SmallVec::new(),
+            view: false,
+            family: OnceLock::new(),
         }))
     }
 

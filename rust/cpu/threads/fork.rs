@@ -3,13 +3,8 @@
 /// Gives children of this process a fresh pool. Called once for each pool that is made.
 #[cfg(unix)]
 pub fn watch() {
-    use std::ffi::c_int;
     use std::sync::Once;
-    type Handler = Option<extern "C" fn()>;
-    unsafe extern "C" {
-        fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> c_int;
-    }
-    extern "C" fn forget_pool() {
+    unsafe extern "C" fn forget_pool() {
         // The old pool is leaked: its locks may be held for ever by threads that are gone.
         super::POOL.store(std::ptr::null_mut(), super::Release);
     }
@@ -17,7 +12,7 @@ pub fn watch() {
     // SAFETY: the handler is a plain function that does one atomic store. If the registration
     // fails for want of memory, only forked children lose parallelism's safety.
     ONCE.call_once(|| unsafe {
-        pthread_atfork(None, None, Some(forget_pool));
+        libc::pthread_atfork(None, None, Some(forget_pool));
     });
 }
 

@@ -448,27 +448,20 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_forked_child_has_a_pool_of_its_own() {
-        use std::ffi::c_int;
-        unsafe extern "C" {
-            fn fork() -> c_int;
-            fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
-            fn alarm(seconds: u32) -> u32;
-            fn _exit(code: c_int) -> !;
-        }
         set_num_threads(4);
         sum(50);
         // SAFETY: the child only runs the pool and leaves without unwinding or destructors; a hang
         // ends by SIGALRM, which the parent sees as a bad status.
         unsafe {
-            let pid = fork();
+            let pid = libc::fork();
             assert!(pid >= 0);
             if pid == 0 {
-                alarm(20);
+                libc::alarm(20);
                 let fine = catch_unwind(|| (0..100).all(|_| sum(50) == 50)).unwrap_or(false);
-                _exit(if fine { 0 } else { 1 });
+                libc::_exit(if fine { 0 } else { 1 });
             }
             let mut status = -1;
-            assert_eq!(waitpid(pid, &mut status, 0), pid);
+            assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
             assert_eq!(status, 0);
         }
     }

@@ -60,9 +60,8 @@ pub fn precise() -> bool {
     PRECISE.load(Ordering::Relaxed)
 }
 
-/// Sets it and tells what it was.
-pub fn set_precise(on: bool) -> bool {
-    PRECISE.swap(on, Ordering::Relaxed)
+pub fn set_precise(on: bool) {
+    PRECISE.store(on, Ordering::Relaxed);
 }
 
 /// `y = x ⋆ w` for a 3×3 kernel, or the gradient of x, which is the same with the kernel turned round.

@@ -1,6 +1,7 @@
-//! Tests of the elementwise kernels: every operation on every dtype it takes (`ops`), programs,
+//! Tests of the elementwise kernels: every operation on every dtype it takes (`ops`), conversions (`casts`), programs,
 //! layouts, threads (`programs`).
 
+mod casts;
 mod ops;
 mod programs;
 
