@@ -29,16 +29,18 @@ if TYPE_CHECKING:
     from . import optim as optim
     from .io import load as load
     from .io import save as save
+    from .profiler import profile as profile
     from .train import History as History
     from .train import Trainer as Trainer
     from .train import callbacks as callbacks
     from .train import metrics as metrics
     from .train.summary import summary as summary
 
-_MODULES = ("nn", "optim", "data", "models", "train", "io", "autograd")
+_MODULES = ("nn", "optim", "data", "models", "train", "io", "autograd", "profiler")
 _LATER = {
     "load": "io",
     "save": "io",
+    "profile": "profiler",
     "History": "train",
     "Trainer": "train",
     "callbacks": "train",

@@ -73,6 +73,14 @@ impl Axes {
         self.axes[self.axes.len() - 1].0
     }
 
+    /// After how many elements they come again, if the view is a row of neighbours that only repeats.
+    pub fn period(&self) -> Option<usize> {
+        match self.axes[..] {
+            [(_, 0), (size, 1)] => Some(size),
+            _ => None,
+        }
+    }
+
     /// Whether neighbours of a run lie farther apart than the runs themselves, as in a transpose: then a
     /// whole run is far more memory than its elements.
     pub fn is_crosswise(&self) -> bool {

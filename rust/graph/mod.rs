@@ -4,6 +4,7 @@
 pub mod device;
 pub mod node;
 pub mod plan;
+pub mod profile;
 pub mod record;
 pub mod run;
 pub mod tensor;

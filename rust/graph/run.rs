@@ -4,7 +4,7 @@
 use super::device::{Buffer, Device, Input, run as run_kernel};
 use super::node::{Buffers, Node, Operands, Spec, Specs, Value, Work};
 use super::plan::{Cache, Chain, Item, Kind, PlanArg, ScalarRef, Source, Task, plan};
-use super::window;
+use super::{profile, window};
 use crate::core::{Error, Layout, Result, Shape};
 use crate::ir::Kernel;
 use crate::ir::kernel::{Arg, Fused, Scalars};
@@ -383,7 +383,11 @@ fn run_one(device: Device, kernel: &Kernel, operands: &Operands, specs: &Specs) 
     for operand in operands {
         inputs.push(Input::of(operand)?);
     }
+    let start = profile::clock();
     run_kernel(device, kernel, &inputs, specs, &buffers)?;
+    if let Some(start) = start {
+        profile::note(start, device, kernel, operands, specs);
+    }
     Ok(buffers)
 }
 

@@ -1,6 +1,6 @@
 //! Process-wide switches: threads, fusion, memory, devices; and what the graph asks of Python.
 
-use crate::graph::{Device, record, run};
+use crate::graph::{Device, profile, record, run};
 use crate::{cpu, graph};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -115,6 +115,27 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(out)
 }
 
+/// Starts to count what kernels cost.
+#[pyfunction]
+fn _profile_start() {
+    profile::start();
+}
+
+/// Stops; for each kernel and its shapes: device, name, inputs, outputs, calls, seconds, bytes, operations.
+#[pyfunction]
+fn _profile_stop() -> Vec<ProfileRow> {
+    let shapes = |shapes: Vec<crate::core::Shape>| shapes.iter().map(|shape| shape.to_vec()).collect();
+    let row = |(place, cost): (profile::Place, profile::Cost)| {
+        let (device, seconds) = (place.device.to_string(), cost.time.as_secs_f64());
+        let (inputs, outputs) = (shapes(place.inputs), shapes(place.outputs));
+        (device, place.kernel, inputs, outputs, cost.calls, seconds, cost.bytes, cost.flops)
+    };
+    profile::stop().into_iter().map(row).collect()
+}
+
+type Sizes = Vec<Vec<usize>>;
+type ProfileRow = (String, String, Sizes, Sizes, u64, f64, u64, u64);
+
 #[pyfunction]
 fn _after_fork_in_child() {
     graph::window::after_fork_in_child();
@@ -168,6 +189,8 @@ pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(memory_summary, m)?,
         wrap_pyfunction!(empty_cache, m)?,
         wrap_pyfunction!(build_info, m)?,
+        wrap_pyfunction!(_profile_start, m)?,
+        wrap_pyfunction!(_profile_stop, m)?,
         wrap_pyfunction!(_after_fork_in_child, m)?,
     ] {
         m.add_function(function)?;

@@ -21,8 +21,8 @@ use super::table::Real;
 use super::{Job, TASK, work};
 use crate::core::Result;
 use crate::cpu::Memory;
-use crate::cpu::threads::parallel;
-use crate::cpu::work::Shared;
+use crate::cpu::threads::{available, parallel};
+use crate::cpu::work::{Shared, try_parallel};
 
 /// Rows of A and columns of B that are packed at once.
 const BLOCK: usize = 4096;
@@ -36,59 +36,174 @@ const TURN: usize = 16;
 /// Elements that one thread packs before it looks for more work.
 const PACK: usize = 32 << 10;
 
+/// Parts of C to a thread, so that one that is held back costs little.
+const PARTS: usize = 2;
+
+/// Columns to a thread that are worth packing A once more.
+const WIDE: usize = 128;
+
+/// Strips of rows to a part at least, if threads share out rows, and how many elements B may have then: they
+/// are to stay in the second level of cache.
+const STRIPS: usize = 4;
+const SMALL: usize = 384 << 10;
+
 /// Elements of C that are worth telling of.
 const FINISHED: usize = 4096;
+
+/// How a product is shared between threads. It has no say in what is computed.
+enum Share {
+    /// Threads work on each block together, after they have packed its operands together.
+    Together,
+    /// Each has columns of B of its own, which no other core's cache has to hand over. What of A has to be
+    /// packed, each packs for itself.
+    Columns(Even),
+    /// They pack all of B together; then each has strips of rows of its own, which it packs alone, and runs
+    /// through all steps of k with them. That saves waiting for each other twice a step.
+    Rows(Even),
+}
 
 /// # Safety
 /// As for `matmul`; m, n and k are not zero.
 pub unsafe fn tiled<S: Operand>(job: &Job<S>) -> Result<()> {
     let &Job { m, n, k, a, b, table, .. } = job;
-    let steps = Even::at_most(k, S::Real::DEPTH);
-    let lda = k.div_ceil(steps.parts).next_multiple_of(table.lanes);
-
-    let a_in_place = S::in_place(a).filter(|a| a.cs == 1 && !packing_a_pays(job));
-    let b_in_place = S::in_place(b).filter(|b| b.cs == 1 && !packing_b_pays(job));
-    let a_len = if a_in_place.is_some() { 0 } else { m.min(BLOCK) * lda };
-    let b_len = if b_in_place.is_some() { 0 } else { n.min(BLOCK).next_multiple_of(table.lanes) * lda };
-    let len = a_len + b_len;
-    let memory = if len > 0 { Some(scratch::<S::Real>(len)?) } else { None };
-    let a_pack = Shared::new(memory.as_ref().map_or(std::ptr::null_mut(), Memory::ptr).cast());
-    let b_pack = Shared::new(a_pack.at(a_len));
     let (sums, _sums) = job.sums()?;
+    let mut whole = Part {
+        job,
+        sums,
+        rows: 0..m,
+        vectors: 0..n.div_ceil(table.lanes),
+        steps: Even::at_most(k, S::Real::DEPTH),
+        a: S::in_place(a).filter(|a| a.cs == 1 && !packing_a_pays(job)),
+        b: S::in_place(b).filter(|b| b.cs == 1 && !packing_b_pays(job)),
+        packed_b: None,
+    };
+    // SAFETY (of all): the caller's promises; parts write different parts of C.
+    match whole.share() {
+        Share::Together => unsafe { whole.run() },
+        Share::Columns(parts) => try_parallel(parts.parts, |i| unsafe {
+            Part { vectors: parts.part(i), rows: 0..m, ..whole }.run()
+        }),
+        Share::Rows(parts) => {
+            let packed = if whole.b.is_none() { Some(unsafe { whole.pack_b()? }) } else { None };
+            whole.packed_b = packed.as_ref().map(|memory| Shared::new(memory.ptr().cast()));
+            try_parallel(parts.parts, |i| {
+                let strips = times(parts.part(i), table.tiles.len(), m);
+                unsafe { Part { rows: strips, vectors: whole.vectors.clone(), ..whole }.run() }
+            })
+        }
+    }
+}
 
-    // Columns are cut between vectors, so that none but the last is partial.
-    let col_blocks = Even::at_most(n.div_ceil(table.lanes), BLOCK / table.lanes);
-    let row_blocks = Even::at_most(m, BLOCK);
-    for vectors in col_blocks.iter() {
-        let cols = times(vectors.clone(), table.lanes, n);
-        let panels = Even::at_most(vectors.len(), table.tiles[0].len());
-        for (i, depth) in steps.iter().enumerate() {
-            for (j, rows) in row_blocks.iter().enumerate() {
-                let strips = Even::at_most(rows.len(), table.tiles.len());
-                let block = Block {
-                    job,
-                    a: a_in_place.ok_or(a_pack),
-                    b: b_in_place.ok_or(b_pack),
-                    lda,
-                    sums,
-                    rows,
-                    cols: cols.clone(),
-                    depth: depth.clone(),
-                    strips,
-                    panels,
-                };
-                // SAFETY: the caller's promises; the packs are as large as the blocks.
-                unsafe {
-                    if j == 0 {
-                        block.pack_b();
+/// Some rows and some columns of C.
+struct Part<'a, S: Operand> {
+    job: &'a Job<'a, S>,
+    /// C, or what will be rounded to it.
+    sums: Shared<S::Real>,
+    rows: Range<usize>,
+    /// Columns, in vectors: they are cut between these, so that none but the last is partial.
+    vectors: Range<usize>,
+    /// How k is cut into steps.
+    steps: Even,
+    /// The whole operands, if they are read in place.
+    a: Option<Matrix<S::Real>>,
+    b: Option<Matrix<S::Real>>,
+    /// All of B, packed step by step, if somebody has done that.
+    packed_b: Option<Shared<S::Real>>,
+}
+
+impl<S: Operand> Part<'_, S> {
+    fn share(&self) -> Share {
+        let &Job { m, n, k, table, .. } = self.job;
+        let (threads, strips) = (available(), m.div_ceil(table.tiles.len()));
+        let tasks = work(m, n, k) / TASK;
+        if threads == 1 || tasks < threads {
+            return Share::Together;
+        }
+        let own = if self.a.is_some() { PARTS * threads } else { threads };
+        let columns = own.min(tasks).min(self.vectors.len() / table.tiles[0].len());
+        if 2 * m <= n && columns >= threads && (self.a.is_some() || n >= WIDE * threads) {
+            return Share::Columns(Even::new(self.vectors.len(), columns));
+        }
+        let rows = tasks.min(strips / STRIPS);
+        let apart = self.steps.parts > 1 || self.a.is_none();
+        match apart && rows >= PARTS * threads && work(n, k, 1) <= SMALL {
+            true => Share::Rows(Even::new(strips, rows)),
+            false => Share::Together,
+        }
+    }
+
+    fn block(&self, rows: Range<usize>, vectors: Range<usize>, step: usize) -> Block<'_, S> {
+        let &Job { n, k, table, .. } = self.job;
+        let depth = self.steps.part(step);
+        Block {
+            job: self.job,
+            a: self.a.ok_or(Shared::new(std::ptr::null_mut())),
+            b: self.b.ok_or(Shared::new(std::ptr::null_mut())),
+            lda: k.div_ceil(self.steps.parts).next_multiple_of(table.lanes),
+            sums: self.sums,
+            strips: Even::at_most(rows.len(), table.tiles.len()),
+            panels: Even::at_most(vectors.len(), table.tiles[0].len()),
+            rows,
+            cols: times(vectors, table.lanes, n),
+            depth,
+        }
+    }
+
+    /// All of B, packed by all threads: step after step, each as wide as B with its last vector full.
+    unsafe fn pack_b(&self) -> Result<Memory> {
+        let width = self.vectors.len() * self.job.table.lanes;
+        let memory = scratch::<S::Real>(width * self.job.k)?;
+        let pack = Shared::new(memory.ptr().cast());
+        let block = |step: usize| {
+            let block = self.block(0..0, self.vectors.clone(), step);
+            Block { b: Err(Shared::new(pack.at(block.depth.start * width))), ..block }
+        };
+        let chunks = block(0).chunks_of_b().parts;
+        parallel(self.steps.parts * chunks, |i| {
+            let block = block(i / chunks);
+            let of = block.chunks_of_b();
+            // SAFETY: the caller's promises; the pack has room for all of B.
+            (i % chunks < of.parts).then(|| unsafe { block.pack_panels(of.part(i % chunks)) });
+        });
+        Ok(memory)
+    }
+
+    /// Computes it, with all threads unless it is one thread's.
+    unsafe fn run(&self) -> Result<()> {
+        let table = self.job.table;
+        let lda = self.job.k.div_ceil(self.steps.parts).next_multiple_of(table.lanes);
+        let width = self.vectors.len().min(BLOCK / table.lanes) * table.lanes;
+        let a_len = if self.a.is_some() { 0 } else { self.rows.len().min(BLOCK) * lda };
+        let b_len = if self.b.is_some() || self.packed_b.is_some() { 0 } else { width * lda };
+        let memory = if a_len + b_len > 0 { Some(scratch::<S::Real>(a_len + b_len)?) } else { None };
+        let a_pack = Shared::new(memory.as_ref().map_or(std::ptr::null_mut(), Memory::ptr).cast());
+        let b_pack = Shared::new(a_pack.at(a_len));
+
+        let col_blocks = Even::at_most(self.vectors.len(), BLOCK / table.lanes);
+        let row_blocks = Even::at_most(self.rows.len(), BLOCK);
+        for vectors in col_blocks.iter() {
+            let vectors = self.vectors.start + vectors.start..self.vectors.start + vectors.end;
+            for step in 0..self.steps.parts {
+                for (j, rows) in row_blocks.iter().enumerate() {
+                    let rows = self.rows.start + rows.start..self.rows.start + rows.end;
+                    let block = self.block(rows, vectors.clone(), step);
+                    let ready = self.packed_b.map(|all| Shared::new(all.at(block.depth.start * width)));
+                    let block =
+                        Block { a: self.a.ok_or(a_pack), b: self.b.ok_or(ready.unwrap_or(b_pack)), ..block };
+                    // SAFETY: the caller's promises; the packs are as large as the blocks.
+                    unsafe {
+                        if j == 0 && self.b.is_none() && ready.is_none() {
+                            let chunks = block.chunks_of_b();
+                            parallel(chunks.parts, |chunk| block.pack_panels(chunks.part(chunk)));
+                        }
+                        block.pack_a();
+                        block.multiply(step > 0, step + 1 == self.steps.parts);
                     }
-                    block.pack_a();
-                    block.multiply(i > 0, i + 1 == steps.parts);
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// One block of rows of A, columns of B and depth of both.
@@ -163,25 +278,27 @@ impl<S: Operand> Block<'_, S> {
         });
     }
 
-    unsafe fn pack_b(&self) {
+    /// Panels of B that are packed at a time.
+    fn chunks_of_b(&self) -> Even {
+        let panel = self.depth.len() * self.job.table.lanes * self.job.table.tiles[0].len();
+        Even::at_most(self.panels.parts, PACK / panel + 1)
+    }
+
+    unsafe fn pack_panels(&self, panels: Range<usize>) {
         let Err(pack) = self.b else { return };
         let (depth, table) = (self.depth.len(), self.job.table);
-        let chunks =
-            Even::at_most(self.panels.parts, PACK / (depth * table.lanes * table.tiles[0].len()) + 1);
         // Neighbouring panels take turns, so that rows are read in long runs.
         let turns = if self.job.b.cs == 1 { Even::at_most(depth, TURN) } else { Even::new(depth, 1) };
-        parallel(chunks.parts, |chunk| {
-            for steps in turns.iter() {
-                for p in chunks.part(chunk) {
-                    let (cols, vectors) = self.panel(p);
-                    let from = self.job.b.from(self.depth.start + steps.start, self.cols.start + cols.start);
-                    let ldd = vectors * table.lanes;
-                    let to = pack.at(cols.start * depth + steps.start * ldd);
-                    // SAFETY: these columns of B, and a panel of the pack that nobody else writes.
-                    unsafe { copy(table, from, steps.len(), cols.len(), to, ldd) }
-                }
+        for steps in turns.iter() {
+            for p in panels.clone() {
+                let (cols, vectors) = self.panel(p);
+                let from = self.job.b.from(self.depth.start + steps.start, self.cols.start + cols.start);
+                let ldd = vectors * table.lanes;
+                let to = pack.at(cols.start * depth + steps.start * ldd);
+                // SAFETY: these columns of B, and a panel of the pack that nobody else writes.
+                unsafe { copy(table, from, steps.len(), cols.len(), to, ldd) }
             }
-        });
+        }
     }
 
     /// All tiles of this block of C. Tasks are groups of strips by groups of panels: so many groups of

@@ -43,6 +43,8 @@ enum How {
     Whole,
     /// One element, spread over a block beforehand.
     Single,
+    /// So many elements again and again, as a bias's are: laid out for a block from any of them on beforehand.
+    Repeated(usize),
     /// Along rows, by the n-th of the evaluator's axes: in place if the block lies within one, else
     /// collected.
     Strided(usize),
@@ -128,12 +130,18 @@ impl<'a> Evaluator<'a> {
                 How::Single
             } else {
                 let of = Axes::new(view.layout);
-                if of.run() >= Self::SHORT {
-                    row = row.min(of.run());
-                    crosswise |= of.is_crosswise();
+                match of.period().filter(|&period| period <= Self::BLOCK) {
+                    Some(period) => How::Repeated(period),
+                    None => {
+                        let across = of.is_crosswise();
+                        if of.run() >= if across { Self::PART } else { Self::LONG } {
+                            row = row.min(of.run());
+                            crosswise |= across;
+                        }
+                        axes.push(of);
+                        How::Strided(axes.len() - 1)
+                    }
                 }
-                axes.push(of);
-                How::Strided(axes.len() - 1)
             };
             operands.push(Operand { view, how });
             given.push(Given { single, under });
@@ -142,12 +150,15 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Rows shorter than this are collected, several to a block.
-    const SHORT: usize = 128;
+    const LONG: usize = 512;
 
     /// What a worker needs; memory is kept by the thread for the next one.
     pub fn scratch(&self) -> Result<Scratch> {
         // Not a multiple of a page, so that the places' lines do not fall into the same cache sets.
-        let pitch = Self::BLOCK.min(self.count.next_multiple_of(16)) * self.plan.width + 128;
+        let len = Self::BLOCK.min(self.count);
+        let period = |operand: &Operand| if let How::Repeated(n) = operand.how { n } else { 0 };
+        let periods = self.operands.iter().map(period).max().unwrap_or(0);
+        let pitch = (len.next_multiple_of(16) + periods) * self.plan.width + 128;
         let size = pitch * self.plan.places;
         let memory = match SPARE.try_with(Cell::take).ok().flatten() {
             Some(memory) if memory.len() >= size => memory,
@@ -158,16 +169,24 @@ impl<'a> Evaluator<'a> {
             let own = scratch.own(place);
             scratch.table.push(own);
         }
-        let len = Self::BLOCK.min(self.count);
-        // SAFETY: places have room for `len` elements, and single elements are readable.
+        // SAFETY: places have room for `len` elements and a period, and operands are readable.
         unsafe {
             for &(place, index, dtype) in &self.plan.splats {
                 let bits = scalar_bits(self.scalars[index], dtype);
                 fill((&raw const bits).cast(), dtype.size(), scratch.table[place as usize], len);
             }
             for (i, Operand { view, how }) in self.operands.iter().enumerate() {
-                if matches!(how, How::Single) {
-                    fill(view.first(), view.dtype.size(), scratch.table[i], len);
+                match how {
+                    How::Single => fill(view.first(), view.dtype.size(), scratch.table[i], len),
+                    How::Repeated(period) => {
+                        let (size, to) = (view.dtype.size(), scratch.table[i]);
+                        let whole = period * size;
+                        for at in (0..len * size + whole).step_by(whole) {
+                            let part = whole.min(len * size + whole - at);
+                            std::ptr::copy_nonoverlapping(view.first(), to.add(at), part);
+                        }
+                    }
+                    _ => {}
                 }
             }
             for instr in &self.plan.setup {
@@ -194,9 +213,12 @@ impl<'a> Evaluator<'a> {
     const ROWS: usize = 16;
     const PART: usize = 128;
 
-    /// About how many elements a thread should take at a time.
+    /// How many elements a thread should take at a time: fewer, the more there is to do to each.
     pub(super) fn grain(&self) -> usize {
-        if self.crosswise { Self::ROWS * self.row } else { super::GRAIN }
+        match self.crosswise {
+            true => Self::ROWS * self.row,
+            false => super::even(self.count, super::GRAIN / self.plan.steps.len().clamp(1, 4)),
+        }
     }
 
     /// Writes all outputs for the elements `start .. start + len`, of any length.
@@ -253,6 +275,9 @@ impl<'a> Evaluator<'a> {
                     scratch.table[i] = view.first().wrapping_add(start * view.dtype.size()).cast_mut()
                 }
                 How::Single => {}
+                How::Repeated(period) => {
+                    scratch.table[i] = scratch.own(i).wrapping_add(start % period * view.dtype.size())
+                }
                 How::Strided(n) => {
                     let to = scratch.own(i);
                     // SAFETY: the place has room for a block, and the view's elements are readable.

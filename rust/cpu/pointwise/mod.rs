@@ -26,6 +26,13 @@ use std::sync::Arc;
 /// About how many elements a thread takes at a time.
 const GRAIN: usize = 32 * Evaluator::BLOCK;
 
+/// Elements to a chunk of about `grain`, so that an even number of threads gets equal parts.
+fn even(count: usize, grain: usize) -> usize {
+    let chunks = count.div_ceil(grain);
+    let chunks = if chunks > 1 { chunks.next_multiple_of(2) } else { 1 };
+    count.div_ceil(chunks).next_multiple_of(Evaluator::BLOCK)
+}
+
 /// All outputs of the map over the operands, which are of the outputs' shape. An output may be laid over
 /// an operand of the same row-major layout.
 pub fn pointwise(map: &Fused, inputs: &[View], outputs: &[Out]) -> Result<()> {
@@ -172,8 +179,9 @@ fn one_step(op: Elementwise, dtype: DType, sources: &[Source], out: &Out, count:
     if count <= GRAIN {
         work(0, count);
     } else {
-        super::threads::parallel(count.div_ceil(GRAIN), |chunk| {
-            work(chunk * GRAIN, GRAIN.min(count - chunk * GRAIN));
+        let grain = even(count, GRAIN);
+        super::threads::parallel(count.div_ceil(grain), |chunk| {
+            work(chunk * grain, grain.min(count - chunk * grain));
         });
     }
     true

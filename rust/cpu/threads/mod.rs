@@ -71,6 +71,11 @@ pub fn parallel<F: Fn(usize) + Sync>(chunks: usize, f: F) {
     (0..chunks).for_each(f);
 }
 
+/// How many threads a region that began here would have, if nobody else uses the pool.
+pub fn available() -> usize {
+    if INSIDE.get() { 1 } else { num_threads() }
+}
+
 // The pool --------------------------------------------------------------------------------------
 
 /// `Pool::state` packs the number of the region (upper half), whether workers may still join it, and
