@@ -30,7 +30,7 @@ use self::planes::{Frame, Tap};
 use self::scratch::memory;
 use self::simd::{Float, with_simd};
 use self::weight::WeightGrad;
-use self::winograd::Winograd;
+use self::winograd::{Winograd, WinogradWeight};
 use crate::bail;
 use crate::core::{DType, Result, Shape};
 use crate::cpu::Memory;
@@ -254,6 +254,12 @@ unsafe fn backward_weight_at(
     dy: *const u8,
     dw: *mut u8,
 ) -> Result<()> {
+    if dtype == DType::F32 && winograd::weight_pays(d) {
+        let (x, dy, dw) = (x.cast(), dy.cast(), dw.cast());
+        let job = WinogradWeight { dims: d, x, dy, dw, elements: winograd::ELEMENTS };
+        // SAFETY: the caller's promises, passed on.
+        return with_simd!(isa, f32, V => unsafe { job.run::<V<f32>>() });
+    }
     let sizes = Sizes { a: d.x_count(), b: d.y_count(), out: d.w_count() };
     // SAFETY: as above.
     unsafe { compute(dtype, &sizes, x, dy, dw, None, &BackwardWeight { isa, dims: d }) }

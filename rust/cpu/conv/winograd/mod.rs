@@ -15,6 +15,7 @@
 //! `set_precise` turns this way off.
 
 mod transform;
+mod weight;
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -32,7 +33,8 @@ use crate::cpu::matmul::table::{Kernels, Real};
 use crate::cpu::threads::parallel;
 use crate::cpu::work::{Shared, try_parallel};
 
-use self::transform::{Input, Output, Weights};
+use self::transform::{OfInput, Output, Planes, Spread, Weights};
+pub use self::weight::{ELEMENTS, WinogradWeight, pays as weight_pays};
 
 /// Rows and columns of a tile of the result, of the tile of the input that it needs, and of the kernel.
 const OUT: usize = 4;
@@ -87,6 +89,13 @@ pub struct Winograd<'a> {
 // SAFETY: operands are only read, and each thread writes its own part of the result.
 unsafe impl Sync for Winograd<'_> {}
 
+/// Whether a convolution has the shape for it, and nobody wants the definition.
+fn fits(d: &Dims) -> bool {
+    let c = &d.conv;
+    let shape = [d.r, d.s] == [TAPS; 2] && c.stride == [1; 2] && c.dilation == [1; 2] && c.groups == 1;
+    shape && c.padding.iter().all(|&p| p < TAPS) && !precise()
+}
+
 /// Whether a convolution has the shape for it, and is large enough to win by it.
 pub fn pays(d: &Dims) -> bool {
     /// Lanes that channels are rounded up to, and products that the transform of a place of the 6×6 costs,
@@ -96,9 +105,7 @@ pub fn pays(d: &Dims) -> bool {
     /// Tiles whose products cost as much as the transform of the weights, if these leave the second level of
     /// cache, and if they stay.
     const WEIGHTS: [usize; 2] = [64, 8];
-    let c = &d.conv;
-    let fits = [d.r, d.s] == [TAPS; 2] && c.stride == [1; 2] && c.dilation == [1; 2] && c.groups == 1;
-    if !fits || c.padding.iter().any(|&p| p >= TAPS) || precise() {
+    if !fits(d) {
         return false;
     }
     let (depth, rows) = (d.c.next_multiple_of(LANES), d.k.next_multiple_of(LANES));
@@ -170,17 +177,25 @@ impl<'a> Winograd<'a> {
         let lines = self.images * tiles[0];
         let few = lines * tiles[1] <= FEW;
         let lines = Even::at_most(lines, if few { lines } else { (BLOCK / tiles[1]).max(1) });
+        let longest = lines.part(0).len();
+        let pitch = self.depth.next_multiple_of(V::LANES);
         let block = Block::<V> {
             job: self,
             table,
             panels,
-            tiles,
-            lines: lines.part(0).len(),
+            input: Planes {
+                src: self.src,
+                channels: self.depth,
+                size: self.size,
+                pad: self.pad,
+                tiles,
+                pitch,
+                plane: longest * tiles[1] * pitch + APART,
+            },
+            lines: longest,
             weights: u,
             weights_plane: plane,
-            depth: self.depth.next_multiple_of(V::LANES),
             rows: self.rows.next_multiple_of(V::LANES),
-            width: tiles[1] * OUT + IN - OUT,
             lanes: PhantomData,
         };
         // SAFETY: as above; each part writes its own lines of the result.
@@ -200,54 +215,55 @@ struct Block<'a, V> {
     job: &'a Winograd<'a>,
     table: &'static Kernels<f32>,
     panels: Even,
-    /// Tiles of an image, down and across.
-    tiles: [usize; 2],
+    /// The input, and where its transform goes.
+    input: Planes,
     /// Lines at most.
     lines: usize,
     weights: Shared<f32>,
     weights_plane: usize,
-    /// Channels of the operands, rounded up to whole vectors.
-    depth: usize,
+    /// Channels of the result, rounded up to whole vectors.
     rows: usize,
-    /// Columns of the input that a line of tiles reads.
-    width: usize,
     lanes: PhantomData<fn() -> V>,
 }
 
 impl<V: Simd<Elem = f32>> Block<'_, V> {
-    /// Elements between the planes of V, and of M.
+    /// Elements between the planes of M.
     fn plane(&self, channels: usize) -> usize {
-        self.lines * self.tiles[1] * channels + APART
+        self.lines * self.input.tiles[1] * channels + APART
     }
 
     /// Elements of V and M.
     fn products(&self) -> usize {
-        IN * IN * (self.plane(self.depth) + self.plane(self.rows))
+        IN * IN * (self.input.plane + self.plane(self.rows))
     }
 
-    /// Elements of the rows of the input as vectors of channels, and of one line's after half the transform;
-    /// a line of the result needs less.
+    /// Elements of the input while it is transformed; a line of the result needs less.
     fn staged(&self) -> usize {
-        ((self.lines + 1) * OUT + 2 * IN) * self.width * V::LANES
+        self.input.staged::<V, OfInput>(self.lines)
+    }
+
+    /// The transform of some lines, and of some channels.
+    fn spread(
+        &self,
+        lines: Range<usize>,
+        channels: Range<usize>,
+        staged: *mut f32,
+        to: *mut f32,
+    ) -> Spread<'_, OfInput, V> {
+        Spread { planes: &self.input, lines, channels, staged, to, side: PhantomData }
     }
 
     /// # Safety
     /// As for `Winograd::run`; `memory` is for `products` and `staged`.
     unsafe fn run(&self, lines: Range<usize>, memory: *mut f32) {
         let v = Shared::new(memory);
-        let m = Shared::new(v.at(IN * IN * self.plane(self.depth)));
+        let m = Shared::new(v.at(IN * IN * self.input.plane));
         let staged = v.at(self.products());
         // SAFETY: the caller's promises, passed on.
         unsafe {
-            V::run(Input {
-                block: self,
-                lines: lines.clone(),
-                channels: 0..self.job.depth,
-                staged,
-                v: v.at(0),
-            });
+            V::run(self.spread(lines.clone(), 0..self.job.depth, staged, v.at(0)));
             for f in 0..IN * IN {
-                self.multiply(f, lines.len() * self.tiles[1], v, m);
+                self.multiply(f, lines.len() * self.input.tiles[1], v, m);
             }
             V::run(Output {
                 block: self,
@@ -267,17 +283,15 @@ impl<V: Simd<Elem = f32>> Block<'_, V> {
     unsafe fn run_together(&self, lines: Range<usize>) -> Result<()> {
         let memory = memory::<f32>(self.products())?;
         let v = Shared::new(memory.ptr().cast::<f32>());
-        let m = Shared::new(v.at(IN * IN * self.plane(self.depth)));
+        let m = Shared::new(v.at(IN * IN * self.input.plane));
         let vector = |i: usize, of: usize| i * V::LANES..of.min((i + 1) * V::LANES);
         // SAFETY: the caller's promises; each thread has its own channels, or its own planes.
         unsafe {
-            try_parallel(self.depth / V::LANES, |i| {
+            try_parallel(self.input.pitch / V::LANES, |i| {
                 let (lines, channels) = (lines.clone(), vector(i, self.job.depth));
-                with(self.staged(), |staged| {
-                    V::run(Input { block: self, lines, channels, staged, v: v.at(0) })
-                })
+                with(self.staged(), |staged| V::run(self.spread(lines, channels, staged, v.at(0))))
             })?;
-            parallel(IN * IN, |f| self.multiply(f, lines.len() * self.tiles[1], v, m));
+            parallel(IN * IN, |f| self.multiply(f, lines.len() * self.input.tiles[1], v, m));
             try_parallel(self.rows / V::LANES, |i| {
                 let (own, channels) = (lines.clone(), vector(i, self.job.rows));
                 with(self.staged(), |staged| {
@@ -303,8 +317,8 @@ impl<V: Simd<Elem = f32>> Block<'_, V> {
                 let tile = Tile {
                     k: self.job.depth,
                     n: panel.len() * V::LANES,
-                    a: v.at(f * self.plane(self.depth) + strip.start * self.depth),
-                    lda: self.depth as isize,
+                    a: v.at(f * self.input.plane + strip.start * self.input.pitch),
+                    lda: self.input.pitch as isize,
                     b,
                     ldb: (panel.len() * V::LANES) as isize,
                     c: m.at(f * self.plane(self.rows) + strip.start * self.rows + panel.start * V::LANES),
@@ -317,19 +331,12 @@ impl<V: Simd<Elem = f32>> Block<'_, V> {
         }
     }
 
-    /// The part of the lines that lies in one image, beginning with the first: the image, its lines.
-    fn run_of(&self, lines: &Range<usize>) -> (usize, Range<usize>) {
-        let image = lines.start / self.tiles[0];
-        let first = lines.start % self.tiles[0];
-        (image, first..self.tiles[0].min(first + lines.len()))
-    }
-
     /// Tells of finished channels of finished lines.
     fn tell(&self, mut lines: Range<usize>, channels: Range<usize>) {
         let Some(done) = self.job.done else { return };
         let [height, width] = self.job.grid;
         while !lines.is_empty() {
-            let (image, run) = self.run_of(&lines);
+            let (image, run) = self.input.run_of(&lines);
             let rows = run.start * OUT..height.min(run.end * OUT);
             for k in channels.clone() {
                 done(((image * self.job.rows + k) * height + rows.start) * width, rows.len() * width);

@@ -1,9 +1,12 @@
-//! The transforms between planes and the 36 matrices: weights to U, the input to V, M to the result. What
-//! is transformed when, and by which thread, is said in `mod.rs`.
+//! The transforms between planes and the 36 matrices: weights to U, the input to V, M to the result; and for
+//! the gradient of the weights dy to E, P to dw. What is transformed when, and by which thread, is said in
+//! `mod.rs` and `weight.rs`.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::{Block, IN, OUT, TAPS, Winograd};
+use crate::cpu::conv::Dims;
 use crate::cpu::conv::simd::{Kernel, Simd};
 use crate::cpu::conv::tile::Transpose;
 use crate::cpu::matmul::pack::Even;
@@ -68,6 +71,33 @@ unsafe fn of_output<V: Simd<Elem = f32>>(m: [V; IN]) -> [V; OUT] {
     }
 }
 
+/// `A e` of four values.
+#[inline(always)]
+unsafe fn of_gradient<V: Simd<Elem = f32>>(e: [V; OUT]) -> [V; IN] {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        let (even, odd) = (e[0].add(e[2]), e[1].add(e[3]));
+        let (far, far_odd) = (plus(e[0], 4.0, e[2]), plus(e[1], 4.0, e[3]));
+        [e[0], even.add(odd), plus(even, -1.0, odd), plus(far, 2.0, far_odd), plus(far, -2.0, far_odd), e[3]]
+    }
+}
+
+/// `Gᵀ p`.
+#[inline(always)]
+unsafe fn of_products<V: Simd<Elem = f32>>(p: [V; IN]) -> [V; TAPS] {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        let scaled = |a: f32, x: V| plus(V::zero(), a, x);
+        let (near, near_odd) = (p[1].add(p[2]), plus(p[2], -1.0, p[1]));
+        let (far, far_odd) = (p[3].add(p[4]), plus(p[3], -1.0, p[4]));
+        [
+            plus(plus(scaled(0.25, p[0]), -1.0 / 6.0, near), 1.0 / 24.0, far),
+            plus(scaled(1.0 / 6.0, near_odd), 1.0 / 12.0, far_odd),
+            plus(scaled(1.0 / 6.0, plus(far, -1.0, near)), 1.0, p[5]),
+        ]
+    }
+}
+
 /// `U_f[c, k]` for the channels `k` of one vector, in the order of the panels that tiles read.
 pub struct Weights<'a, V: Simd> {
     pub job: &'a Winograd<'a>,
@@ -126,89 +156,163 @@ impl<V: Simd<Elem = f32>> Kernel for Weights<'_, V> {
     }
 }
 
-/// `V_f[tile, c]` of all lines.
-pub struct Input<'a, V: Simd> {
-    pub block: &'a Block<'a, V>,
-    pub lines: Range<usize>,
-    pub channels: Range<usize>,
-    pub staged: *mut f32,
-    pub v: *mut f32,
+/// What a tile takes of a plane, and what becomes of a row or column of it.
+pub trait Side {
+    /// Rows and columns of the window.
+    const SIZE: usize;
+
+    /// The transform of the first `SIZE` values.
+    unsafe fn transform<V: Simd<Elem = f32>>(d: [V; IN]) -> [V; IN];
 }
 
-impl<V: Simd<Elem = f32>> Kernel for Input<'_, V> {
+/// Windows of the input, which overlap.
+pub struct OfInput;
+
+impl Side for OfInput {
+    const SIZE: usize = IN;
+
+    #[inline(always)]
+    unsafe fn transform<V: Simd<Elem = f32>>(d: [V; IN]) -> [V; IN] {
+        // SAFETY: the caller has the instructions.
+        unsafe { of_input(d) }
+    }
+}
+
+/// Tiles of the gradient of the result, side by side.
+pub struct OfGradient;
+
+impl Side for OfGradient {
+    const SIZE: usize = OUT;
+
+    #[inline(always)]
+    unsafe fn transform<V: Simd<Elem = f32>>(d: [V; IN]) -> [V; IN] {
+        // SAFETY: the caller has the instructions.
+        unsafe { of_gradient([d[0], d[1], d[2], d[3]]) }
+    }
+}
+
+/// Planes that are cut into tiles, line by line, and where their transforms go.
+pub struct Planes {
+    pub src: *const f32,
+    pub channels: usize,
+    /// Of a plane, and how much of its first window lies before it.
+    pub size: [usize; 2],
+    pub pad: [usize; 2],
+    /// Tiles of a plane, down and across.
+    pub tiles: [usize; 2],
+    /// Elements between tiles in each of the 36 matrices, and between these.
+    pub pitch: usize,
+    pub plane: usize,
+}
+
+// SAFETY: the planes are only read.
+unsafe impl Sync for Planes {}
+
+impl Planes {
+    /// Columns that a line of tiles reads.
+    pub fn width<S: Side>(&self) -> usize {
+        self.tiles[1] * OUT + S::SIZE - OUT
+    }
+
+    /// Elements of the rows of so many lines as vectors of channels, and of one line's after half the
+    /// transform.
+    pub fn staged<V: Simd, S: Side>(&self, lines: usize) -> usize {
+        (lines * OUT + S::SIZE - OUT + IN) * self.width::<S>() * V::LANES
+    }
+
+    /// The part of the lines that lies in one image, beginning with the first: the image, its lines.
+    pub fn run_of(&self, lines: &Range<usize>) -> (usize, Range<usize>) {
+        let image = lines.start / self.tiles[0];
+        let first = lines.start % self.tiles[0];
+        (image, first..self.tiles[0].min(first + lines.len()))
+    }
+}
+
+/// The 36 matrices `[tile, channel]` of some lines.
+pub struct Spread<'a, S, V: Simd> {
+    pub planes: &'a Planes,
+    pub lines: Range<usize>,
+    pub channels: Range<usize>,
+    /// For as many elements as `Planes::staged` says.
+    pub staged: *mut V::Elem,
+    /// Where the first line's tiles go.
+    pub to: *mut V::Elem,
+    pub side: PhantomData<S>,
+}
+
+impl<S: Side, V: Simd<Elem = f32>> Kernel for Spread<'_, S, V> {
     #[inline(always)]
     unsafe fn call(self) {
-        let Input { block, mut lines, channels, staged, v } = self;
-        let (width, plane) = (block.width, block.plane(block.depth));
-        let half = staged.wrapping_add((block.lines * OUT + IN) * width * V::LANES);
+        let Spread { planes, mut lines, channels, staged, to, .. } = self;
+        let (width, across) = (planes.width::<S>(), planes.tiles[1]);
+        let half = staged.wrapping_add((lines.len() * OUT + S::SIZE - OUT) * width * V::LANES);
         let mut tile = 0;
         while !lines.is_empty() {
-            let (image, run) = block.run_of(&lines);
+            let (image, run) = planes.run_of(&lines);
             for c in channels.clone().step_by(V::LANES) {
-                // SAFETY: the caller's promises; places are within the parts as `Block` has sized them.
+                // SAFETY: the caller's promises; places are within what `Planes` says.
                 unsafe {
-                    stage::<V>(block, image, &run, c, staged);
+                    stage::<S, V>(planes, image, &run, c, staged);
                     for line in 0..run.len() {
                         let rows = staged.add(line * OUT * width * V::LANES);
                         for x in 0..width {
                             let mut d = [V::zero(); IN];
-                            for (i, d) in d.iter_mut().enumerate() {
+                            for (i, d) in d.iter_mut().enumerate().take(S::SIZE) {
                                 *d = V::load(rows.add((i * width + x) * V::LANES));
                             }
-                            for (i, d) in of_input(d).into_iter().enumerate() {
+                            for (i, d) in S::transform(d).into_iter().enumerate() {
                                 d.store(half.add((i * width + x) * V::LANES));
                             }
                         }
-                        for across in 0..block.tiles[1] {
-                            let at = (tile + line * block.tiles[1] + across) * block.depth + c;
+                        for t in 0..across {
+                            let at = (tile + line * across + t) * planes.pitch + c;
                             for i in 0..IN {
                                 let mut d = [V::zero(); IN];
-                                for (j, d) in d.iter_mut().enumerate() {
-                                    *d = V::load(half.add((i * width + across * OUT + j) * V::LANES));
+                                for (j, d) in d.iter_mut().enumerate().take(S::SIZE) {
+                                    *d = V::load(half.add((i * width + t * OUT + j) * V::LANES));
                                 }
-                                for (j, d) in of_input(d).into_iter().enumerate() {
-                                    d.store(v.add((i * IN + j) * plane + at));
+                                for (j, d) in S::transform(d).into_iter().enumerate() {
+                                    d.store(to.add((i * IN + j) * planes.plane + at));
                                 }
                             }
                         }
                     }
                 }
             }
-            tile += run.len() * block.tiles[1];
+            tile += run.len() * across;
             lines.start += run.len();
         }
     }
 }
 
-/// The rows of the input that a run of lines needs, with their padding, as vectors of channels from `c` on.
+/// The rows that a run of lines needs, with their padding, as vectors of channels from `c` on.
 #[inline(always)]
-unsafe fn stage<V: Simd<Elem = f32>>(
-    block: &Block<V>,
+unsafe fn stage<S: Side, V: Simd<Elem = f32>>(
+    planes: &Planes,
     image: usize,
     run: &Range<usize>,
     c: usize,
     to: *mut f32,
 ) {
-    let job = block.job;
-    let ([height, width], lanes) = (job.size, V::LANES);
-    for row in 0..run.len() * OUT + IN - OUT {
-        let to = to.wrapping_add(row * block.width * lanes);
-        let y = (run.start * OUT + row).wrapping_sub(job.pad[0]);
-        let inside = if y < height { job.pad[1]..job.pad[1] + width } else { 0..0 };
-        // SAFETY: as for `Input`.
+    let ([height, width], lanes, columns) = (planes.size, V::LANES, planes.width::<S>());
+    for row in 0..run.len() * OUT + S::SIZE - OUT {
+        let to = to.wrapping_add(row * columns * lanes);
+        let y = (run.start * OUT + row).wrapping_sub(planes.pad[0]);
+        let inside = if y < height { planes.pad[1]..planes.pad[1] + width } else { 0..0 };
+        // SAFETY: as for `Spread`.
         unsafe {
-            for x in (0..block.width).filter(|x| !inside.contains(x)) {
+            for x in (0..columns).filter(|x| !inside.contains(x)) {
                 V::zero().store(to.add(x * lanes));
             }
             if y < height {
                 Transpose::<V> {
-                    from: job.src.add(((image * job.depth + c) * height + y) * width),
+                    from: planes.src.add(((image * planes.channels + c) * height + y) * width),
                     from_row: height * width,
-                    rows: (job.depth - c).min(lanes),
+                    rows: (planes.channels - c).min(lanes),
                     len: width,
                     parts: 1,
                     part: 0,
-                    to: to.add(job.pad[1] * lanes),
+                    to: to.add(planes.pad[1] * lanes),
                     to_row: lanes,
                     pad: true,
                 }
@@ -232,13 +336,13 @@ impl<V: Simd<Elem = f32>> Kernel for Output<'_, V> {
     unsafe fn call(self) {
         let Output { block, mut lines, channels, staged, m } = self;
         let (job, plane, lanes) = (block.job, block.plane(block.rows), V::LANES);
-        let ([height, width], across) = (job.grid, block.tiles[1]);
+        let ([height, width], across) = (job.grid, block.input.tiles[1]);
         let mut tile = 0;
         while !lines.is_empty() {
-            let (image, run) = block.run_of(&lines);
+            let (image, run) = block.input.run_of(&lines);
             for line in run.clone() {
                 for k in channels.clone().step_by(lanes) {
-                    // SAFETY: as for `Input`.
+                    // SAFETY: as for `Spread`.
                     unsafe {
                         for t in 0..across {
                             let at = m.add((tile + t) * block.rows + k);
@@ -280,6 +384,63 @@ impl<V: Simd<Elem = f32>> Kernel for Output<'_, V> {
                 tile += across;
             }
             lines.start += run.len();
+        }
+    }
+}
+
+/// The gradient of the weights from `P_f[k, c]`, for some channels `k` of the result.
+pub struct Products<'a, V: Simd> {
+    pub dims: &'a Dims,
+    pub ks: Range<usize>,
+    /// Elements between the 36 matrices; a vector more than they hold can be read.
+    pub plane: usize,
+    pub p: *const V::Elem,
+    pub dw: *mut V::Elem,
+}
+
+impl<V: Simd<Elem = f32>> Kernel for Products<'_, V> {
+    #[inline(always)]
+    unsafe fn call(self) {
+        let Products { dims, ks, plane, p, dw } = self;
+        let (lanes, area) = (V::LANES, TAPS * TAPS);
+        // Nine taps of a vector of channels; no vector has more lanes.
+        let mut taps = [0f32; 16 * TAPS * TAPS];
+        for k in ks {
+            for c in (0..dims.c).step_by(lanes) {
+                // SAFETY: P and dw are as large as the sizes say.
+                unsafe {
+                    let at = p.add(k * dims.c + c);
+                    let mut half = [[V::zero(); IN]; TAPS];
+                    for j in 0..IN {
+                        let mut column = [V::zero(); IN];
+                        for (i, p) in column.iter_mut().enumerate() {
+                            *p = V::load(at.add((i * IN + j) * plane));
+                        }
+                        for (half, p) in half.iter_mut().zip(of_products(column)) {
+                            half[j] = p;
+                        }
+                    }
+                    for (r, half) in half.into_iter().enumerate() {
+                        for (s, w) in of_products(half).into_iter().enumerate() {
+                            w.store(taps.as_mut_ptr().add((r * TAPS + s) * lanes));
+                        }
+                    }
+                    for tap in (0..area).step_by(lanes) {
+                        Transpose::<V> {
+                            from: taps.as_ptr().add(tap * lanes),
+                            from_row: lanes,
+                            rows: (area - tap).min(lanes),
+                            len: (dims.c - c).min(lanes),
+                            parts: 1,
+                            part: 0,
+                            to: dw.add((k * dims.c + c) * area + tap),
+                            to_row: area,
+                            pad: false,
+                        }
+                        .call();
+                    }
+                }
+            }
         }
     }
 }
