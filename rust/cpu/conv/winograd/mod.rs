@@ -104,7 +104,7 @@ pub fn pays(d: &Dims) -> bool {
     const TRANSFORM: usize = 24;
     /// Tiles whose products cost as much as the transform of the weights, if these leave the second level of
     /// cache, and if they stay.
-    const WEIGHTS: [usize; 2] = [64, 8];
+    const WEIGHTS: [usize; 2] = [40, 8];
     if !fits(d) {
         return false;
     }
@@ -162,7 +162,7 @@ impl<'a> Winograd<'a> {
         let table = f32::kernels(isa);
         let vectors = self.rows.div_ceil(V::LANES);
         let panels = Even::at_most(vectors, table.tiles[0].len());
-        let plane = self.depth * vectors * V::LANES;
+        let plane = self.depth * vectors * V::LANES + APART;
         let weights = memory::<f32>(IN * IN * plane)?;
         let u = Shared::new(weights.ptr().cast::<f32>());
         try_parallel(vectors, |v| {
