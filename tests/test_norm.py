@@ -213,3 +213,69 @@ def test_normalize(p):
     y.sum().backward()
     assert y.tolist() == [[0.0] * 3] * 2
     assert bool(zero.grad.isfinite().all())
+
+
+def rows_by_hand(x, w, b, g, centred):
+    """Layer or RMS norm of rows and its gradients, in float64."""
+    mean = x.mean(-1, keepdims=True) * centred
+    r = 1 / np.sqrt(((x - mean) ** 2).mean(-1, keepdims=True) + 1e-5)
+    hat = (x - mean) * r
+    h = g if w is None else g * w
+    dx = r * (h - centred * h.mean(-1, keepdims=True) - hat * (h * hat).mean(-1, keepdims=True))
+    y = hat * (1 if w is None else w) + (0 if b is None else b)
+    return y, dx, (g * hat).sum(0), g.sum(0)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("affine", ["", "w", "b", "wb"])
+@pytest.mark.parametrize(
+    ("rows", "n"), [(1, 1), (3, 7), (70, 16), (33, 50), (5, 1024), (2, 2500), (300, 130)]
+)
+def test_rows_of_any_length(rows, n, affine, centred):
+    if "b" in affine and not centred:
+        pytest.skip("rms_norm has no bias")
+    x, g = draw(rows, n) + 0.5, draw(rows, n, seed=1)
+    w, b = draw(n, seed=2) if "w" in affine else None, draw(n, seed=3) if "b" in affine else None
+    want = rows_by_hand(x, w, b, g, centred)
+    for dtype, tolerance in ((ox.float32, 2e-5), (ox.float64, 1e-11)):
+        tx, tw, tb = (None if v is None else ox.tensor(v, dtype=dtype, requires_grad=True) for v in (x, w, b))
+        y = ox.layer_norm(tx, n, tw, tb) if centred else ox.rms_norm(tx, n, tw, 1e-5)
+        y.backward(ox.tensor(g, dtype=dtype))
+        for got, expected in (
+            (y, want[0]),
+            (tx.grad, want[1]),
+            (tw and tw.grad, want[2]),
+            (tb and tb.grad, want[3]),
+        ):
+            if got is not None:
+                scale = max(1.0, np.abs(expected).max())
+                np.testing.assert_allclose(got.detach().numpy(), expected, rtol=0, atol=tolerance * scale)
+
+
+def test_rows_that_are_views():
+    x = draw(6, 5, 8)
+    for view in (lambda t: t[:, ::2], lambda t: t[..., ::2], lambda t: t.transpose(0, 2), lambda t: t[:1]):
+        a = view(t64(x))
+        n = a.shape[-1]
+        assert_close(ox.layer_norm(a, n), normalised(a.numpy(), -1, 1e-5))
+        # The gradient of a sum is one number everywhere, that of a mean over rows repeats a row.
+        check_gradients(lambda t, view=view, n=n: ox.layer_norm(view(t), n).sum(0), x)
+
+
+def test_rows_have_second_derivatives():
+    def slope(x, w):
+        return ox.grad(ox.layer_norm(x, 5, w).square().sum(), [x], create_graph=True)[0]
+
+    check_gradients(slope, draw(3, 5), draw(5, seed=1))
+
+
+def test_rows_do_not_depend_on_threads():
+    x, w, b = ox.randn(777, 130), ox.randn(130), ox.randn(130)
+    results = []
+    for threads in (1, 2, 4):
+        ox.set_num_threads(threads)
+        leaves = [t.detach().requires_grad_() for t in (x, w, b)]
+        y = ox.layer_norm(leaves[0], 130, leaves[1], leaves[2])
+        (y * y * x).sum().backward()
+        results.append([y.detach().numpy().tobytes(), *(t.grad.numpy().tobytes() for t in leaves)])
+    assert results[0] == results[1] == results[2]

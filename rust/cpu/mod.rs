@@ -14,6 +14,7 @@ pub mod math;
 pub mod matmul;
 pub mod memory;
 mod moments;
+mod normalize;
 pub mod pointwise;
 mod pool;
 mod pools;
@@ -56,6 +57,12 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         }
         Kernel::Moments { axes, map } => {
             moments::moments(*axes, map, &inputs[0].layout.shape, inputs, out, &outputs[1])
+        }
+        Kernel::Normalize { centred, eps, weight, bias } => {
+            normalize::normalize(*centred, *eps, *weight, *bias, inputs, outputs)
+        }
+        Kernel::NormalizeInput { centred, weight, bias } => {
+            normalize::normalize_input(*centred, *weight, *bias, inputs, outputs)
         }
         Kernel::ArgReduce { largest, axis } => arg::arg_reduce(*largest, *axis, &inputs[0], out),
         Kernel::Scan { op, axis } => scan::scan(*op, *axis, &inputs[0], out),

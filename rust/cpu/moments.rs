@@ -68,14 +68,14 @@ fn typed<T: StoredFloat>(
 
 /// Of `count` elements: their mean, and the sum of squared deviations from it.
 #[derive(Clone, Copy, Default)]
-struct State {
-    count: f64,
-    mean: f64,
-    squares: f64,
+pub(super) struct State {
+    pub count: f64,
+    pub mean: f64,
+    pub squares: f64,
 }
 
 #[inline(always)]
-fn merge(a: State, b: State) -> State {
+pub(super) fn merge(a: State, b: State) -> State {
     let count = a.count + b.count;
     let delta = b.mean - a.mean;
     let share = if count > 0.0 { b.count / count } else { 0.0 };
@@ -111,7 +111,7 @@ impl<T: StoredFloat> OnLanes for Rows<'_, T> {
 }
 
 #[inline(always)]
-fn row_state<S: Lanes>(row: &[S::Elem]) -> State
+pub(super) fn row_state<S: Lanes>(row: &[S::Elem]) -> State
 where
     S::Elem: StoredFloat<Real = S::Elem> + Lanes<Elem = S::Elem>,
 {

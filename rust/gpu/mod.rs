@@ -124,6 +124,8 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
 
         Kernel::Reduce { .. }
         | Kernel::Moments { .. }
+        | Kernel::Normalize { .. }
+        | Kernel::NormalizeInput { .. }
         | Kernel::ArgReduce { .. }
         | Kernel::Scan { .. }
         | Kernel::Softmax { .. }

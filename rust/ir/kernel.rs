@@ -172,6 +172,22 @@ pub enum Kernel {
         axes: Axes,
         map: Fused,
     },
+    /// Rows (rows, n), whose neighbours lie side by side, with mean 0, if they are centred, and mean square 1:
+    /// `y = (x − μ) r w + b` with `r = 1 / √(σ² + eps)`, a weight (n) and a bias (n) where there are, which
+    /// follow x. Outputs are y, μ (or 0) and r (rows, 1). Float32 and float64 only.
+    Normalize {
+        centred: bool,
+        eps: f64,
+        weight: bool,
+        bias: bool,
+    },
+    /// The gradients of x, of the weight if there is one, and of the bias if that is asked for, from x, dy, μ,
+    /// r and the weight.
+    NormalizeInput {
+        centred: bool,
+        weight: bool,
+        bias: bool,
+    },
     /// The int64 index of the first largest (or smallest) element along `axis`, or of the first NaN;
     /// `axis` becomes size 1.
     ArgReduce {
@@ -291,6 +307,8 @@ impl Kernel {
             Kernel::Reduce { op: Reduce::All, .. } => "all",
             Kernel::Reduce { op: Reduce::LogSumExp, .. } => "logsumexp",
             Kernel::Moments { .. } => "moments",
+            Kernel::Normalize { .. } => "normalize",
+            Kernel::NormalizeInput { .. } => "normalize_input",
             Kernel::ArgReduce { largest: true, .. } => "argmax",
             Kernel::ArgReduce { .. } => "argmin",
             Kernel::Scan { op: Scan::Sum, .. } => "cumsum",

@@ -4,8 +4,9 @@
 use super::{cast, elementwise, float, node, reduce, rule, view};
 use crate::bail;
 use crate::core::{Result, Shape};
+use crate::graph::node::{Operands, Specs};
 use crate::graph::record::{Context, Grads, record_one};
-use crate::graph::{Rule, Tensor, grad_enabled};
+use crate::graph::{Device, Rule, Spec, Tensor, grad_enabled};
 use crate::ir::Elementwise as E;
 use crate::ir::Kernel;
 use crate::ir::kernel::Fused;
@@ -84,6 +85,50 @@ struct Statistics {
 }
 
 impl Normalize {
+    /// Whether the rows' own kernel does it: whole last axes that a core's cache holds, on the CPU.
+    fn by_rows(&self) -> bool {
+        /// Elements of a row.
+        const LONGEST: usize = 64 << 10;
+        let lead = self.x.rank() - self.axes.len();
+        let last = &self.x.shape()[lead..];
+        let flat = |t: &Option<Tensor>| t.as_ref().is_none_or(|t| t.shape()[..] == *last);
+        let trailing = self.axes.iter().copied().eq(lead..self.x.rank());
+        self.x.device() == Device::Cpu
+            && trailing
+            && (1..=LONGEST).contains(&last.iter().product())
+            && flat(&self.weight)
+            && flat(&self.bias)
+    }
+
+    fn value(self, name: &'static str) -> Result<Tensor> {
+        if self.by_rows() { self.rows(name) } else { Ok(self.run(name)?.0) }
+    }
+
+    /// `y` by the rows' own kernel.
+    fn rows(self, name: &'static str) -> Result<Tensor> {
+        let n = self.axes.iter().map(|&a| self.x.shape()[a]).product();
+        let shape = Shape::new(&[self.x.count() / n, n]);
+        let mut operands = Operands::from_elem(side_by_side(&self.x, &shape)?.operand(), 1);
+        for t in [&self.weight, &self.bias].into_iter().flatten() {
+            operands.push(side_by_side(t, &Shape::new(&[n]))?.operand());
+        }
+        let kernel = Kernel::Normalize {
+            centred: self.centred,
+            eps: self.eps,
+            weight: self.weight.is_some(),
+            bias: self.bias.is_some(),
+        };
+        let dtype = self.x.dtype();
+        let column = Spec { shape: Shape::new(&[shape[0], 1]), dtype };
+        let specs = Specs::from_iter([Spec { shape: shape.clone(), dtype }, column.clone(), column]);
+        let mut outs = Tensor::pending(Device::Cpu, kernel, operands, specs)?;
+        let (scale, mean) = (outs.pop().expect("three outputs"), outs.pop().expect("three outputs"));
+        let y = view::reshape(&outs[0], self.x.shape())?.as_own();
+        let (x, weight, bias) = (self.x.clone(), self.weight.clone(), self.bias.clone());
+        let inputs: Vec<&Tensor> = [Some(&x), weight.as_ref(), bias.as_ref()].into_iter().flatten().collect();
+        Ok(record_one(name, &inputs, y, || RowsRule { call: self, shape, mean, scale }))
+    }
+
     /// `y` and the statistics, without history of their own.
     fn run(self, name: &'static str) -> Result<(Tensor, Statistics)> {
         let bare = Normalize {
@@ -136,6 +181,54 @@ impl Normalize {
     }
 }
 
+/// `t` detached as a matrix or a vector whose neighbours along the last axis lie side by side.
+fn side_by_side(t: &Tensor, shape: &Shape) -> Result<Tensor> {
+    let t = view::reshape(&t.detach(), shape)?;
+    let close = t.layout().strides.last() == Some(&1) || shape.last() == Some(&1);
+    if close { Ok(t) } else { elementwise::copy(&t) }
+}
+
+/// The gradient by the rows' own kernel; composed of operations where it is to be differentiated again.
+struct RowsRule {
+    call: Normalize,
+    shape: Shape,
+    mean: Tensor,
+    scale: Tensor,
+}
+
+impl Rule for RowsRule {
+    fn backward(&self, context: &Context<'_>, grads: &[Option<Tensor>]) -> Result<Grads> {
+        let Normalize { x, weight, bias, centred, .. } = &self.call;
+        let Some(g) = &grads[0] else {
+            return Ok(std::iter::repeat_n(None, context.record.edges.len()).collect());
+        };
+        if grad_enabled() {
+            return self.call.gradients(context, g, &self.call.statistics()?);
+        }
+        let mut operands = Operands::new();
+        for t in [x, g] {
+            operands.push(side_by_side(t, &self.shape)?.operand());
+        }
+        operands.extend([self.mean.operand(), self.scale.operand()]);
+        let (dtype, row) = (x.dtype(), Shape::new(&self.shape[1..]));
+        let mut specs = Specs::from_elem(Spec { shape: self.shape.clone(), dtype }, 1);
+        if let Some(weight) = weight {
+            operands.push(side_by_side(weight, &row)?.operand());
+        }
+        specs.extend([weight, bias].into_iter().flatten().map(|_| Spec { shape: row.clone(), dtype }));
+        let kernel =
+            Kernel::NormalizeInput { centred: *centred, weight: weight.is_some(), bias: bias.is_some() };
+        let found = Tensor::pending(Device::Cpu, kernel, operands, specs)?;
+        let of = [Some(x), weight.as_ref(), bias.as_ref()];
+        let found = found.iter().zip(of.into_iter().flatten()).enumerate();
+        found
+            .map(|(i, (grad, of))| {
+                context.needs(i).then(|| Ok(view::reshape(grad, of.shape())?.as_own())).transpose()
+            })
+            .collect()
+    }
+}
+
 /// With `h = dy w` and means over the axes: `dx = r (h − mean(h) − x̂ mean(h x̂))`, without the first mean
 /// where x is not centred; `dw = Σ dy x̂` and `db = Σ dy`. A flat weight leaves the means as a factor, and
 /// the sums serve `dw` and `db` as well.
@@ -152,13 +245,20 @@ impl Rule for NormalizeRule {
         };
         // For second derivatives the statistics are functions of x.
         let seen = if grad_enabled() { call.statistics()? } else { self.saved.clone() };
+        call.gradients(context, g, &seen)
+    }
+}
+
+impl Normalize {
+    fn gradients(&self, context: &Context<'_>, g: &Tensor, seen: &Statistics) -> Result<Grads> {
+        let call = self;
         let factor = call.weight.as_ref().filter(|w| call.is_flat(w));
         let inner = call.weight.as_ref().filter(|w| !call.is_flat(w));
         let h = || match inner {
             Some(weight) => binary(E::mul, g, weight),
             None => Ok(g.clone()),
         };
-        let along = || reduce::sum(&binary(E::mul, &h()?, &call.hat(&seen)?)?, &call.axes, true);
+        let along = || reduce::sum(&binary(E::mul, &h()?, &call.hat(seen)?)?, &call.axes, true);
         let part = |full: &Tensor, of: &Tensor| match full.count() == of.count() {
             true => view::reshape(full, of.shape()),
             false => reduce::sum_to(full, of.shape()),
@@ -168,12 +268,12 @@ impl Rule for NormalizeRule {
         out.push(if context.needs(0) {
             let n = call.axes.iter().map(|&a| call.x.shape()[a]).product::<usize>() as f64;
             let slope = binary(E::mul, along.as_ref().expect("asked for"), 1.0 / n)?;
-            let mut dx = binary(E::sub, &h()?, &binary(E::mul, &call.hat(&seen)?, &slope)?)?;
+            let mut dx = binary(E::sub, &h()?, &binary(E::mul, &call.hat(seen)?, &slope)?)?;
             if call.centred {
                 let mean = binary(E::mul, &reduce::sum(&h()?, &call.axes, true)?, 1.0 / n)?;
                 dx = binary(E::sub, &dx, &mean)?;
             }
-            let mut scale = call.scale(&seen)?;
+            let mut scale = call.scale(seen)?;
             if let Some(weight) = factor {
                 scale = binary(E::mul, &scale, weight)?;
             }
@@ -185,7 +285,7 @@ impl Rule for NormalizeRule {
             out.push(match (context.needs(1), &along) {
                 (false, _) => None,
                 (true, Some(along)) if factor.is_some() => Some(part(along, weight)?),
-                (true, _) => Some(part(&binary(E::mul, g, &call.hat(&seen)?)?, weight)?),
+                (true, _) => Some(part(&binary(E::mul, g, &call.hat(seen)?)?, weight)?),
             });
         }
         if let Some(bias) = &call.bias {
@@ -244,7 +344,7 @@ pub fn layer_norm(
     let spread = Shape::new(normalized);
     let weight = parameter(OP, "weight", weight, &full, normalized, &spread)?;
     let bias = parameter(OP, "bias", bias, &full, normalized, &spread)?;
-    let (y, _) = Normalize { x: full, weight, bias, axes, eps, centred: true }.run(OP)?;
+    let y = Normalize { x: full, weight, bias, axes, eps, centred: true }.value(OP)?;
     cast::cast(&y, x.dtype())
 }
 
@@ -254,7 +354,7 @@ pub fn rms_norm(x: &Tensor, normalized: &[usize], weight: Option<&Tensor>, eps: 
     let axes = last_axes(OP, x, normalized)?;
     let full = wide(OP, x)?;
     let weight = parameter(OP, "weight", weight, &full, normalized, &Shape::new(normalized))?;
-    let (y, _) = Normalize { x: full, weight, bias: None, axes, eps, centred: false }.run(OP)?;
+    let y = Normalize { x: full, weight, bias: None, axes, eps, centred: false }.value(OP)?;
     cast::cast(&y, x.dtype())
 }
 
