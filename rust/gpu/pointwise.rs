@@ -11,7 +11,7 @@ use super::pool::Buffer;
 use super::queue::Binding;
 use super::{Out, View, prelude, wgsl};
 use crate::bail;
-use crate::core::{Layout, Result, Shape};
+use crate::core::{DType, Layout, Result, Shape};
 use crate::ir::Program;
 use crate::ir::kernel::Fused;
 use smallvec::SmallVec;
@@ -63,6 +63,21 @@ pub(super) fn run(op: &str, fused: &Fused, inputs: &[View<'_>], outputs: &[Out<'
     }
     let call = Call { op, shared, fused, inputs, outputs };
     call.run(first.shape, &layouts, 0)
+}
+
+/// The elements of a view in row-major order. 64-bit integers go in halves where the device has no such type.
+pub(super) fn copy(x: &View<'_>, out: &Out<'_>) -> Result<()> {
+    if x.dtype.size() < 8 || x.dtype.is_float() || out.buffer.device().adapter().int64 {
+        return run("copy", &Fused::identity(out.dtype), &[*x], &[*out]);
+    }
+    let mut layout = x.layout.unsqueeze(x.layout.rank());
+    layout.offset *= 2;
+    layout.strides.iter_mut().for_each(|stride| *stride *= 2);
+    let last = layout.rank() - 1;
+    (layout.shape[last], layout.strides[last]) = (2, 1);
+    let halves = View { buffer: x.buffer, layout: &layout, dtype: DType::U32 };
+    let to = Out { buffer: out.buffer, shape: &layout.shape, dtype: DType::U32 };
+    run("copy", &Fused::identity(DType::U32), &[halves], &[to])
 }
 
 struct Call<'a> {
@@ -354,7 +369,6 @@ fn step(rank: usize) -> String {
 
 /// Kernels of every operation on every dtype that it takes, of every cast, and of every class of operands.
 pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
-    use crate::core::DType;
     use crate::ir::{Elementwise, Reg, Step};
     let dtypes = || DType::ALL.iter().copied().filter(|&dtype| dtype != DType::F64);
     let mut all = vec![];
