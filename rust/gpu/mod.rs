@@ -103,7 +103,7 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
             pointwise::run(name, &Fused::apply(*op, *dtype, args), inputs, outputs)
         }
         Kernel::Cast => pointwise::run(name, &Fused::cast(inputs[0].dtype, out.dtype), inputs, outputs),
-        Kernel::Copy => pointwise::copy(&inputs[0], out),
+        Kernel::Copy => pointwise::run(name, &Fused::identity(out.dtype), inputs, outputs),
         Kernel::Pointwise(fused) => pointwise::run(name, fused, inputs, outputs),
         Kernel::Fill(value) => generate::fill(*value, out),
         Kernel::Arange { start, step } => generate::arange(*start, *step, out),
