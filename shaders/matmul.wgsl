@@ -1,7 +1,7 @@
 // matmul: out = a × b for a batch of matrices (M, K) and (K, N), anywhere in memory, to row-major (M, N).
 //
 // Bindings: 0 `a`, 1 `b`, read through `load_a` and `load_b`, which the host generates for their dtype;
-// 2 `out`.
+// 2 `out`, written through `store` (matmul_parameters.wgsl); then the epilogue's other operands.
 // Grid: one workgroup of 256 invocations for a tile of 64 × 64, all tiles of all batches in one row of
 // `tiles_m · tiles_n · batches`, folded into rows of `row` workgroups.
 // Constants from the host: `Value`, the type of an element and of its accumulator; `A_ALONG_K` and
@@ -30,13 +30,14 @@ fn at_b(base: u32, k: u32, column: u32) -> Value {
     return Value(0);
 }
 
-fn store_row(base: u32, row: u32, column: u32, sums: vec4<Value>) {
+fn store_row(batch: u32, row: u32, column: u32, sums: vec4<Value>) {
     if (row >= p.m) { return; }
-    let at = base + row * p.n + column;
-    if (column < p.n) { out[at] = sums.x; }
-    if (column + 1u < p.n) { out[at + 1u] = sums.y; }
-    if (column + 2u < p.n) { out[at + 2u] = sums.z; }
-    if (column + 3u < p.n) { out[at + 3u] = sums.w; }
+    let o = batch * p.m + row;
+    let at = p.out_offset + o * p.n + column;
+    if (column < p.n) { store(at, o, column, sums.x); }
+    if (column + 1u < p.n) { store(at + 1u, o, column + 1u, sums.y); }
+    if (column + 2u < p.n) { store(at + 2u, o, column + 2u, sums.z); }
+    if (column + 3u < p.n) { store(at + 3u, o, column + 3u, sums.w); }
 }
 
 @compute @workgroup_size(256)
@@ -84,10 +85,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
     }
-    let base = p.out_offset + batch * p.m * p.n;
     let to = column + 4u * along;
-    store_row(base, row + 4u * across, to, sums0);
-    store_row(base, row + 4u * across + 1u, to, sums1);
-    store_row(base, row + 4u * across + 2u, to, sums2);
-    store_row(base, row + 4u * across + 3u, to, sums3);
+    store_row(batch, row + 4u * across, to, sums0);
+    store_row(batch, row + 4u * across + 1u, to, sums1);
+    store_row(batch, row + 4u * across + 2u, to, sums2);
+    store_row(batch, row + 4u * across + 3u, to, sums3);
 }

@@ -21,5 +21,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         at_a += p.a_k;
         at_b += p.b_k;
     }
-    out[p.out_offset + element] = sum;
+    store(p.out_offset + element, element / p.n, column, sum);
 }

@@ -16,7 +16,7 @@ fn every_shader_is_valid() {
                 continue;
             }
         };
-        let capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_INT64;
+        let capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_INT64 | Capabilities::SUBGROUP;
         if let Err(error) = Validator::new(ValidationFlags::all(), capabilities).validate(&module) {
             wrong.push(format!("{name}: {}", error.emit_to_string(text)));
         }

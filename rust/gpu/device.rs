@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub limits: wgpu::Limits,
     /// Bytes of parameters that go with a command; 0 where only the uniform arena serves.
     pub immediates: u32,
+    /// How many neighbouring invocations can always exchange registers; 1 where subgroups are not used.
+    pub subgroup: u32,
     pub pipelines: Pipelines,
     recorder: Mutex<Queue>,
     pool: Mutex<Pool>,
@@ -208,6 +210,10 @@ impl Device {
         let recorder = Mutex::new(Queue::new(&device, pipelines.arena_layout()));
         Ok(Device(Arc::new(Shared {
             immediates: limits.max_immediate_size.min(IMMEDIATES),
+            subgroup: match features.contains(wgpu::Features::SUBGROUP) {
+                true => handle.get_info().subgroup_min_size.max(1),
+                false => 1,
+            },
             wgpu: device,
             queue,
             adapter,

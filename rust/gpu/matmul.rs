@@ -3,15 +3,17 @@
 
 use super::device::{Device, Shared};
 use super::generate::whole;
-use super::pipeline::{Key, Parameters, Source};
+use super::pipeline::{Parameters, Source};
 use super::pointwise::{self, Window, grid};
-use super::shaders::{MATMUL, MATMUL_SMALL, Shader};
+use super::rows::{self, Launch, Space};
+use super::shaders::{MATMUL, MATMUL_SMALL};
 use super::wgsl::{self, Type};
 use super::{Out, View};
 use crate::bail;
 use crate::core::{DType, Layout, Result, Shape};
-use crate::ir::kernel::Fused;
-use smallvec::SmallVec;
+use crate::ir::kernel::{Axes, Fused};
+use crate::ir::{Elementwise, Program, Reg, Step};
+use smallvec::{SmallVec, smallvec};
 
 /// Rows and columns of a tile of the large kernel.
 const TILE: usize = 64;
@@ -26,13 +28,15 @@ pub(super) fn run(epilogue: Option<&Fused>, inputs: &[View<'_>], out: &Out<'_>) 
     let device = out.buffer.device();
     let dtype = epilogue.map_or(out.dtype, |fused| fused.program.inputs[0]);
     let sums = accumulator(dtype, device)?;
-    if epilogue.is_none() && sums == dtype {
-        return product(a, b, out);
+    // An epilogue runs on the sums in registers where no two invocations share a word of the result.
+    let bindings = device.shared().limits.max_storage_buffers_per_shader_stage as usize;
+    if sums == dtype && out.dtype == rows::wide(out.dtype) && 3 + rest.len() <= bindings {
+        return product(a, b, epilogue, rest, out);
     }
-    // Sums of another dtype and what the epilogue takes are written once in between.
+    // Otherwise sums, and what the epilogue takes, are written once in between.
     let between = device.alloc(out.shape.count() * sums.size())?;
     let sum = Out { buffer: &between, shape: out.shape, dtype: sums };
-    product(a, b, &sum)?;
+    product(a, b, None, &[], &sum)?;
     let layout = Layout::contiguous(out.shape.clone());
     let Some(fused) = epilogue else {
         return pointwise::run("matmul", &Fused::cast(sums, dtype), &[whole(&sum, &layout)], &[*out]);
@@ -65,8 +69,18 @@ fn accumulator(dtype: DType, device: &Device) -> Result<DType> {
     })
 }
 
-/// The product into an output of the accumulator's dtype.
-fn product(a: &View<'_>, b: &View<'_>, out: &Out<'_>) -> Result<()> {
+/// The product into an output of the accumulator's dtype, or what an epilogue makes of it and of its other operands.
+fn product(
+    a: &View<'_>,
+    b: &View<'_>,
+    epilogue: Option<&Fused>,
+    rest: &[View<'_>],
+    out: &Out<'_>,
+) -> Result<()> {
+    let steps = epilogue.iter().flat_map(|fused| fused.program.steps.iter().map(|step| step.result()));
+    for dtype in rest.iter().map(|view| view.dtype).chain(steps) {
+        wgsl::check("matmul", dtype, out.buffer.device().adapter())?;
+    }
     let rank = out.shape.rank();
     if out.shape.count() == 0 {
         return Ok(());
@@ -83,13 +97,23 @@ fn product(a: &View<'_>, b: &View<'_>, out: &Out<'_>) -> Result<()> {
     let (Some(a_layout), Some(b_layout)) = (expand(a_layout, m, k), expand(b_layout, k, n)) else {
         bail!(Shape, "matmul: {} @ {} does not give {}", a_layout.shape, b_layout.shape, out.shape);
     };
-    let call = Call { a, b, out };
-    call.run(Part { batch, a: a_layout, b: b_layout, start: 0 })
+    let mut operands: SmallVec<[Layout; 4]> = SmallVec::new();
+    for view in rest {
+        let Some(layout) = view.layout.broadcast_to(out.shape) else {
+            bail!(Shape, "matmul: {} does not broadcast to {}", view.layout.shape, out.shape)
+        };
+        operands.push(layout);
+    }
+    let call = Call { a, b, epilogue, rest, out };
+    call.run(Part { batch, a: a_layout, b: b_layout, operands, start: 0 })
 }
 
 struct Call<'a> {
     a: &'a View<'a>,
     b: &'a View<'a>,
+    epilogue: Option<&'a Fused>,
+    /// The epilogue's operands besides the product.
+    rest: &'a [View<'a>],
     out: &'a Out<'a>,
 }
 
@@ -100,6 +124,8 @@ struct Part {
     /// Both with the axes of the batch first.
     a: Layout,
     b: Layout,
+    /// Of the epilogue's other operands, over the output.
+    operands: SmallVec<[Layout; 4]>,
     /// The part's first element in the output.
     start: usize,
 }
@@ -124,7 +150,7 @@ impl Call<'_> {
         });
         let [inner, outer] = axes.innermost();
         let place = |layout: &Layout, window: &Window<'_>| (layout.offset - window.first) as u32;
-        let words = [
+        let mut words = vec![
             groups[0],
             batches as u32,
             inner.size as u32,
@@ -143,23 +169,31 @@ impl Call<'_> {
             part.b.strides[rank + 1] as u32,
             (part.start - windows[2].first) as u32,
         ];
+        let mut shape = part.batch.to_vec();
+        shape.extend([m, n]);
+        let space = Space::new(&Shape::new(&shape), Axes::new(&[rank + 1]), part.operands.iter().cloned());
+        space.words(&windows[3..], &mut words);
+        if let Some(fused) = self.epilogue {
+            rows::scalar_words(fused, &mut words);
+        }
         let variant = Variant {
             a: self.a.dtype,
             b: self.b.dtype,
-            out: self.out.dtype,
+            sum: self.epilogue.map_or(self.out.dtype, |fused| fused.program.inputs[0]),
             a_along_k: part.a.strides[rank + 1] == 1,
             b_along_k: part.b.strides[rank] == 1,
+            ranks: if self.epilogue.is_some() { space.ranks() } else { [0, 0] },
         };
+        let program = self.epilogue.map(|fused| fused.program.clone());
         let shader = if small { &MATMUL_SMALL } else { &MATMUL };
-        let parameters = shared.parameters(words.len());
-        let key = Key::Shader(shader.name, variant.key());
-        let pipeline = shared.pipelines.get(shared, &key, || Ok(variant.source(shader, parameters)))?;
-        let bindings = windows.map(|window| window.binding);
-        shared.recorder().dispatch(shared, &pipeline, &bindings, &words, groups)
+        let bindings = windows.iter().map(|window| window.binding).collect();
+        let launch =
+            Launch { shader, variant: variant.key(), program: program.clone(), words, bindings, groups };
+        launch.run(shared, || variant.constants(program.as_deref()))
     }
 
     /// The parts of the buffers that a part needs, or `None` if one is too large to be bound.
-    fn windows<'a>(&'a self, shared: &Shared, part: &Part) -> Option<[Window<'a>; 3]> {
+    fn windows<'a>(&'a self, shared: &Shared, part: &Part) -> Option<SmallVec<[Window<'a>; 4]>> {
         let of = |view: &View<'a>, layout: &Layout| {
             let (low, high) = layout.span().unwrap_or((0, 0));
             Window::new(shared, view.buffer, low, high, view.dtype.size())
@@ -168,7 +202,11 @@ impl Call<'_> {
         let count = part.batch.count() * rows * columns;
         let last = part.start + count - 1;
         let out = Window::new(shared, self.out.buffer, part.start, last, self.out.dtype.size())?;
-        (count <= 1 << 31).then_some([of(self.a, &part.a)?, of(self.b, &part.b)?, out])
+        let mut windows = smallvec![of(self.a, &part.a)?, of(self.b, &part.b)?, out];
+        for (view, layout) in self.rest.iter().zip(&part.operands) {
+            windows.push(of(view, layout)?);
+        }
+        (count <= 1 << 31).then_some(windows)
     }
 
     /// Does a part in two halves: of an axis of the batch, or of the rows.
@@ -189,6 +227,9 @@ impl Call<'_> {
         for (first, count) in [(0, size / 2), (size / 2, size - size / 2)] {
             let mut half = part.clone();
             half.a = half.a.slice(axis, first, count, 1);
+            for operand in &mut half.operands {
+                *operand = operand.slice(axis, first, count, 1);
+            }
             if axis < rank {
                 half.batch[axis] = count;
                 half.b = half.b.slice(axis, first, count, 1);
@@ -241,37 +282,83 @@ impl BatchAxes {
     }
 }
 
+const FIELDS: [&str; 17] = [
+    "row",
+    "batches",
+    "batch1",
+    "m",
+    "n",
+    "k",
+    "a_offset",
+    "a_batch0",
+    "a_batch1",
+    "a_m",
+    "a_k",
+    "b_offset",
+    "b_batch0",
+    "b_batch1",
+    "b_k",
+    "b_n",
+    "out_offset",
+];
+
 /// What specialises the shaders.
 struct Variant {
     a: DType,
     b: DType,
-    out: DType,
+    /// What products are summed in.
+    sum: DType,
     a_along_k: bool,
     b_along_k: bool,
+    /// Of the epilogue's operands, as `rows` counts them.
+    ranks: [usize; 2],
 }
 
 impl Variant {
     fn key(&self) -> Vec<u32> {
         let flags = u32::from(self.a_along_k) | u32::from(self.b_along_k) << 1;
-        vec![self.a as u32, self.b as u32, self.out as u32, flags]
+        let [kept, walked] = self.ranks.map(|rank| rank as u32);
+        vec![self.a as u32, self.b as u32, self.sum as u32, flags, kept, walked]
     }
 
-    fn source(&self, shader: &Shader, parameters: Parameters) -> Source {
-        let value = Type::of(self.out).unwrap_or(Type::F32).name();
+    fn constants(&self, epilogue: Option<&Program>) -> Result<String> {
+        let value = Type::of(self.sum).unwrap_or(Type::F32).name();
         let mut constants = format!(
             "alias Value = {value};\nconst A_ALONG_K: bool = {};\nconst B_ALONG_K: bool = {};\n",
             self.a_along_k, self.b_along_k
         );
-        for (i, (name, dtype)) in [("a", self.a), ("b", self.b)].into_iter().enumerate() {
-            let storage = wgsl::storage(dtype, false);
-            let load = wgsl::load(dtype, name, "at");
-            constants += &format!(
-                "@group(0) @binding({i}) var<storage, read_write> {name}: array<{storage}>;\n\
-                 fn load_{name}(at: u32) -> Value {{ return {load}; }}\n"
-            );
+        let mut operand = |name: &str, index: usize, dtype: DType| {
+            let (storage, load) = (wgsl::storage(dtype, false), wgsl::load(dtype, name, "at"));
+            let value = Type::of(dtype).unwrap_or(Type::F32).name();
+            constants += &rows::binding(name, index, &storage);
+            constants += &format!("fn load_{name}(at: u32) -> {value} {{ return {load}; }}\n");
+        };
+        operand("a", 0, self.a);
+        operand("b", 1, self.b);
+        let Some(program) = epilogue else {
+            constants += &rows::binding("out", 2, value);
+            let store = "fn store(at: u32, o: u32, column: u32, sum: Value) { out[at] = sum; }\n";
+            return Ok(rows::parameters(&FIELDS, "", &[]) + &constants + store);
+        };
+        let names: Vec<String> = (1..program.inputs.len()).map(|i| format!("in{i}")).collect();
+        let mut arguments = vec!["sum".to_string()];
+        for (i, (name, &dtype)) in names.iter().zip(&program.inputs[1..]).enumerate() {
+            operand(name, 3 + i, dtype);
+            arguments.push(format!("load_{name}(at_{name}(base, column))"));
         }
-        constants += &format!("@group(0) @binding(2) var<storage, read_write> out: array<{value}>;\n");
-        shader.source(&constants, parameters)
+        let out = Type::of(program.dtype(program.outputs[0])).unwrap_or(Type::F32).name();
+        constants += &rows::binding("out", 2, out);
+        let (mut fields, mut places) = rows::places(&names, self.ranks);
+        let mut base = "    let base = base_of(o);\n";
+        if names.is_empty() {
+            (fields, places, base) = (String::new(), String::new(), "");
+        }
+        let store = format!(
+            "fn store(at: u32, o: u32, column: u32, sum: Value) {{\n{base}    out[at] = body({}).y0;\n}}\n",
+            arguments.join(", ")
+        );
+        let head = rows::parameters(&FIELDS, &fields, &program.scalars);
+        Ok([head, constants, wgsl::body(program)?, places, store].concat())
     }
 }
 
@@ -280,16 +367,26 @@ pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
     let mut all = vec![];
     for shader in [&MATMUL, &MATMUL_SMALL] {
         for &dtype in DType::ALL.iter().filter(|dtype| !matches!(dtype, DType::Bool | DType::F64)) {
-            let out = match Type::of(dtype) {
-                Some(Type::F32) => DType::F32,
-                Some(Type::I32) => DType::I32,
-                Some(Type::U32) => DType::U32,
-                _ => dtype,
-            };
-            for flags in 0..4 {
-                let (a_along_k, b_along_k) = (flags & 1 == 1, flags & 2 == 2);
-                let variant = Variant { a: dtype, b: dtype, out, a_along_k, b_along_k };
-                all.push((format!("{} {dtype} {flags}", shader.name), variant.source(shader, parameters)));
+            let sum = rows::wide(dtype);
+            // A product plus a bias, times a scalar.
+            let mut bias = Program::default();
+            bias.inputs.extend([sum, dtype]);
+            bias.scalars.push(sum);
+            bias.steps.push(Step::Cast { from: dtype, to: sum, arg: Reg::Input(1) });
+            let apply = |op, a, b| Step::Apply { op, dtype: sum, args: [a, b, a] };
+            bias.steps.push(apply(Elementwise::add, Reg::Input(0), Reg::Step(0)));
+            bias.steps.push(apply(Elementwise::mul, Reg::Step(1), Reg::Scalar(0)));
+            bias.outputs.push(Reg::Step(2));
+            for (epilogue, ranks) in [(None, [0, 0]), (Some(&bias), [1, 1]), (Some(&bias), [2, 0])] {
+                for flags in 0..4 {
+                    let (a_along_k, b_along_k) = (flags & 1 == 1, flags & 2 == 2);
+                    let variant = Variant { a: dtype, b: dtype, sum, a_along_k, b_along_k, ranks };
+                    if let Ok(constants) = variant.constants(epilogue) {
+                        let name =
+                            format!("{} {dtype} {flags} {ranks:?} {}", shader.name, epilogue.is_some());
+                        all.push((name, rows::source(shader, &constants, 4, parameters)));
+                    }
+                }
             }
         }
     }

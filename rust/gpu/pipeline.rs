@@ -7,6 +7,7 @@ use super::pointwise;
 use super::queue::ARENA_WINDOW;
 use crate::bail;
 use crate::core::{Error, Result};
+use crate::ir::Program;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub(super) enum Key {
     Pointwise(pointwise::Structure),
     /// A hand-written shader: its name and the constants that specialise it.
     Shader(&'static str, Vec<u32>),
+    /// The same with a fused prologue.
+    Mapped(&'static str, Vec<u32>, Arc<Program>),
 }
 
 pub(super) struct Pipeline {

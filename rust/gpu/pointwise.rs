@@ -11,9 +11,9 @@ use super::pool::Buffer;
 use super::queue::Binding;
 use super::{Out, View, prelude, wgsl};
 use crate::bail;
-use crate::core::{Layout, Result, Shape};
-use crate::ir::Program;
+use crate::core::{DType, Layout, Result, Shape};
 use crate::ir::kernel::Fused;
+use crate::ir::{Program, Reg};
 use smallvec::SmallVec;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -50,6 +50,12 @@ pub(super) fn run(op: &str, fused: &Fused, inputs: &[View<'_>], outputs: &[Out<'
         bail!(Device, "{op}: {} operands and {} results do not fit its program", inputs.len(), outputs.len());
     }
     let shared = first.buffer.device().shared();
+    if let (false, [x], [out], [Reg::Input(0)]) =
+        (shared.adapter.int64, inputs, outputs, &program.outputs[..])
+        && matches!(x.dtype, DType::I64 | DType::U64)
+    {
+        return copy_in_halves(op, x, out);
+    }
     let dtypes = inputs.iter().map(|view| view.dtype).chain(outputs.iter().map(|out| out.dtype));
     for dtype in dtypes.chain(program.steps.iter().map(|step| step.result())) {
         wgsl::check(op, dtype, &shared.adapter)?;
@@ -63,6 +69,21 @@ pub(super) fn run(op: &str, fused: &Fused, inputs: &[View<'_>], outputs: &[Out<'
     }
     let call = Call { op, shared, fused, inputs, outputs };
     call.run(first.shape, &layouts, 0)
+}
+
+/// A copy of 64-bit elements as pairs of words, for devices without such a type.
+fn copy_in_halves(op: &str, x: &View<'_>, out: &Out<'_>) -> Result<()> {
+    let Some(mut layout) = x.layout.broadcast_to(out.shape) else {
+        bail!(Shape, "{op}: {} does not broadcast to {}", x.layout.shape, out.shape)
+    };
+    layout = layout.unsqueeze(layout.rank());
+    layout.offset *= 2;
+    layout.strides.iter_mut().for_each(|stride| *stride *= 2);
+    let last = layout.rank() - 1;
+    (layout.shape[last], layout.strides[last]) = (2, 1);
+    let halves = View { buffer: x.buffer, layout: &layout, dtype: DType::U32 };
+    let to = Out { buffer: out.buffer, shape: &layout.shape, dtype: DType::U32 };
+    run(op, &Fused::identity(DType::U32), &[halves], &[to])
 }
 
 struct Call<'a> {
@@ -354,8 +375,7 @@ fn step(rank: usize) -> String {
 
 /// Kernels of every operation on every dtype that it takes, of every cast, and of every class of operands.
 pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
-    use crate::core::DType;
-    use crate::ir::{Elementwise, Reg, Step};
+    use crate::ir::{Elementwise, Step};
     let dtypes = || DType::ALL.iter().copied().filter(|&dtype| dtype != DType::F64);
     let mut all = vec![];
     let mut add = |name: String, program: Program, classes: &[Class], rank: usize| {

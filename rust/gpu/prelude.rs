@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     include_str!("../../shaders/prelude/float.wgsl"),
     include_str!("../../shaders/prelude/special.wgsl"),
     include_str!("../../shaders/prelude/integer.wgsl"),
+    include_str!("../../shaders/prelude/order.wgsl"),
 ];
 
 static DECLARATIONS: LazyLock<HashMap<&str, &str>> =

@@ -2,7 +2,7 @@
 //! and accessors that specialise it, its parameters, and what it calls of the prelude.
 
 use super::pipeline::{Parameters, Source};
-use super::{generate, matmul, pointwise, prelude};
+use super::{generate, matmul, pointwise, prelude, reduce, scan, softmax, sort};
 
 /// A hand-written shader; its file's header says what it does and what it takes.
 pub(super) struct Shader {
@@ -23,6 +23,14 @@ shader!(ARANGE "arange" 1 "arange.wgsl");
 shader!(RANDOM "random" 1 "random.wgsl");
 shader!(MATMUL "matmul" 3 "matmul_parameters.wgsl" "matmul.wgsl");
 shader!(MATMUL_SMALL "matmul_small" 3 "matmul_parameters.wgsl" "matmul_small.wgsl");
+shader!(REDUCE "reduce" 2 "combine.wgsl" "reduce.wgsl");
+shader!(SOFTMAX "softmax" 2 "combine.wgsl" "softmax.wgsl");
+shader!(SCAN "scan" 3 "scan.wgsl");
+shader!(SCAN_SERIAL "scan_serial" 3 "scan_serial.wgsl");
+shader!(SORT_TILE "sort_tile" 1 "sort_parameters.wgsl" "sort_tile.wgsl");
+shader!(SORT_STEP "sort_step" 1 "sort_parameters.wgsl" "sort_step.wgsl");
+shader!(SORT_EMIT "sort_emit" 4 "sort_emit.wgsl");
+shader!(SEARCH_SORTED "searchsorted" 3 "searchsorted.wgsl");
 
 impl Shader {
     /// The shader with the declarations that it takes from the host.
@@ -43,9 +51,15 @@ impl Shader {
 pub fn all() -> Vec<(String, String)> {
     let mut all = vec![("prelude".to_string(), prelude::all())];
     for parameters in [Parameters::Immediates, Parameters::Uniform] {
-        for variants in
-            [generate::variants(parameters), matmul::variants(parameters), pointwise::variants(parameters)]
-        {
+        for variants in [
+            generate::variants(parameters),
+            matmul::variants(parameters),
+            pointwise::variants(parameters),
+            reduce::variants(parameters),
+            scan::variants(parameters),
+            softmax::variants(parameters),
+            sort::variants(parameters),
+        ] {
             all.extend(
                 variants.into_iter().map(|(name, source)| (format!("{name} {parameters:?}"), source.wgsl)),
             );

@@ -5,6 +5,8 @@ mod elementwise;
 mod kernels;
 mod memory;
 mod reference;
+mod rows;
+mod scan;
 
 use super::*;
 use crate::core::layout::Layout;
@@ -27,6 +29,17 @@ fn device() -> Option<Device> {
             None
         }
     }
+}
+
+/// The device under test as it is, without subgroups, and without any optional feature.
+fn devices() -> &'static [Device] {
+    static ALL: std::sync::OnceLock<Vec<Device>> = std::sync::OnceLock::new();
+    ALL.get_or_init(|| {
+        let Some(full) = device() else { return vec![] };
+        let at = device::place_of(&full).unwrap();
+        let without = |features| Device::create(at, features).unwrap();
+        vec![full, without("subgroups"), without("immediates,int64,float16,subgroups")]
+    })
 }
 
 /// A number of any dtype.
