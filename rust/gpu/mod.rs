@@ -1,27 +1,31 @@
 //! The GPU backend: how kernels run through wgpu, on any vendor's card. [`run`] is the whole of it as the
 //! graph sees it; the rest is memory and devices. It knows neither the graph nor Python.
 //!
-//! `adapter` finds cards, `device` opens them and moves bytes, `pool` keeps memory, `queue` records work in
+//! `adapter` finds cards, `device` opens them and moves bytes, `memory` keeps it, `queue` records work in
 //! order, `pipeline` compiles shaders; `wgsl` and `prelude` write them; one file a family of kernels.
 
 mod adapter;
+mod assign;
+mod bounds;
 mod cache;
 mod device;
 mod generate;
+mod index;
 mod matmul;
+mod memory;
 mod pipeline;
 mod pointwise;
-mod pool;
 mod prelude;
 mod queue;
 mod shaders;
+mod strided;
 #[cfg(test)]
 mod tests;
 mod wgsl;
 
 pub use adapter::{ADAPTER_VARIABLE, Adapter, Kind};
 pub use device::{Device, adapters, after_fork_in_child, default, named, nth};
-pub use pool::{Buffer, Usage};
+pub use memory::{Buffer, Usage};
 pub use shaders::all as all_shaders;
 
 use crate::bail;
@@ -95,12 +99,8 @@ pub const NOT_YET: &[&str] = &[
     "adaptive_avg_pool",
     "adaptive_avg_pool_input",
     "adaptive_max_pool",
-    "take",
     "take_input",
-    "gather",
     "scatter",
-    "assign",
-    "concat",
 ];
 
 /// Records one kernel. Outputs are row-major and as large as their shapes say; the first may be the very
@@ -115,12 +115,16 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
             pointwise::run(name, &Fused::apply(*op, *dtype, args), inputs, outputs)
         }
         Kernel::Cast => pointwise::run(name, &Fused::cast(inputs[0].dtype, out.dtype), inputs, outputs),
-        Kernel::Copy => pointwise::run(name, &Fused::identity(out.dtype), inputs, outputs),
+        Kernel::Copy => assign::copy(name, &inputs[0], out),
         Kernel::Pointwise(fused) => pointwise::run(name, fused, inputs, outputs),
         Kernel::Fill(value) => generate::fill(*value, out),
         Kernel::Arange { start, step } => generate::arange(*start, *step, out),
         Kernel::Random { distribution, key, offset } => generate::random(*distribution, *key, *offset, out),
         Kernel::Matmul { epilogue } => matmul::run(epilogue.as_ref(), inputs, out),
+        Kernel::Take { axis } => index::take(*axis, &inputs[0], &inputs[1], out),
+        Kernel::Gather { axis } => index::gather(*axis, &inputs[0], &inputs[1], out),
+        Kernel::Assign { window, mode } => assign::assign(window, *mode, &inputs[0], &inputs[1], out),
+        Kernel::Concat { axis } => assign::concat(*axis, inputs, out),
 
         Kernel::Reduce { .. }
         | Kernel::Moments { .. }
@@ -139,12 +143,8 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         | Kernel::AdaptiveAvgPool
         | Kernel::AdaptiveAvgPoolInput
         | Kernel::AdaptiveMaxPool
-        | Kernel::Take { .. }
         | Kernel::TakeInput { .. }
-        | Kernel::Gather { .. }
-        | Kernel::Scatter { .. }
-        | Kernel::Assign { .. }
-        | Kernel::Concat { .. } => {
+        | Kernel::Scatter { .. } => {
             bail!(Device, "{name}: not yet on the GPU; move its operands with `.to(\"cpu\")`")
         }
     }

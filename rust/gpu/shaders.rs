@@ -2,7 +2,7 @@
 //! and accessors that specialise it, its parameters, and what it calls of the prelude.
 
 use super::pipeline::{Parameters, Source};
-use super::{generate, matmul, pointwise, prelude};
+use super::{assign, generate, index, matmul, pointwise, prelude};
 
 /// A hand-written shader; its file's header says what it does and what it takes.
 pub(super) struct Shader {
@@ -23,6 +23,8 @@ shader!(ARANGE "arange" 1 "arange.wgsl");
 shader!(RANDOM "random" 1 "random.wgsl");
 shader!(MATMUL "matmul" 3 "matmul_parameters.wgsl" "matmul.wgsl");
 shader!(MATMUL_SMALL "matmul_small" 3 "matmul_parameters.wgsl" "matmul_small.wgsl");
+shader!(ASSIGN "assign" 2 "assign.wgsl");
+shader!(GATHER "gather" 4 "gather.wgsl" "pick.wgsl");
 
 impl Shader {
     /// The shader with the declarations that it takes from the host.
@@ -43,9 +45,13 @@ impl Shader {
 pub fn all() -> Vec<(String, String)> {
     let mut all = vec![("prelude".to_string(), prelude::all())];
     for parameters in [Parameters::Immediates, Parameters::Uniform] {
-        for variants in
-            [generate::variants(parameters), matmul::variants(parameters), pointwise::variants(parameters)]
-        {
+        for variants in [
+            assign::variants(parameters),
+            generate::variants(parameters),
+            index::variants(parameters),
+            matmul::variants(parameters),
+            pointwise::variants(parameters),
+        ] {
             all.extend(
                 variants.into_iter().map(|(name, source)| (format!("{name} {parameters:?}"), source.wgsl)),
             );

@@ -343,7 +343,7 @@ fn samples() -> Vec<Kernel> {
 }
 
 /// How many kernels were missing when this was last touched: lower it with the list, never raise it.
-const MISSING: usize = 34;
+const MISSING: usize = 30;
 
 #[test]
 fn the_list_of_missing_kernels_is_the_truth_and_only_shrinks() {
@@ -354,6 +354,8 @@ fn the_list_of_missing_kernels_is_the_truth_and_only_shrinks() {
     assert_eq!(listed.len(), NOT_YET.len());
     assert!(listed.is_subset(&names), "not a kernel: {:?}", listed.difference(&names));
     let Some(device) = device() else { return };
+    // Its own: the operands make bad indices.
+    let device = Device::create(device::place_of(&device).unwrap(), "").unwrap();
     for kernel in samples() {
         let x = Tensor::new(&device, DType::F32, &[1, 1], &floats(&[1.0]));
         match run_on(&device, &kernel, &[&x, &x], &[1, 1], DType::F32) {

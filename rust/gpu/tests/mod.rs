@@ -2,6 +2,7 @@
 //! one they are skipped and say so; `OXON_REQUIRE_GPU=1` makes that a failure.
 
 mod elementwise;
+mod index;
 mod kernels;
 mod memory;
 mod reference;
