@@ -50,6 +50,14 @@ pub(super) fn copy(op: &'static str, x: &View<'_>, out: &Out<'_>) -> Result<()> 
     write(op, Scatter::Set, x, out, &Layout::contiguous(out.shape.clone()))
 }
 
+/// An error if elements of the output cannot be added up on its device.
+pub(super) fn adds(op: &'static str, out: &Out<'_>) -> Result<()> {
+    if out.dtype == DType::Bool {
+        bail!(DType, "{op}: bool tensors do not add up; cast them first, as in `x.long()`");
+    }
+    wgsl::check(op, out.dtype, out.buffer.device().adapter())
+}
+
 /// Lets the result begin as a copy of `x`, unless it is `x` already.
 pub(super) fn start_from(op: &'static str, x: &View<'_>, out: &Out<'_>) -> Result<()> {
     let same = x.buffer.raw().id == out.buffer.raw().id;
@@ -59,7 +67,7 @@ pub(super) fn start_from(op: &'static str, x: &View<'_>, out: &Out<'_>) -> Resul
 /// Writes `source` into a window of the output, which counts from its start.
 fn write(op: &'static str, mode: Scatter, source: &View<'_>, out: &Out<'_>, window: &Layout) -> Result<()> {
     if mode == Scatter::Add {
-        wgsl::check(op, out.dtype, out.buffer.device().adapter())?;
+        adds(op, out)?;
     }
     let Some(layout) = source.layout.broadcast_to(&window.shape) else {
         bail!(Shape, "{op}: {} does not broadcast to {}", source.layout.shape, window.shape);
@@ -148,7 +156,7 @@ pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
     for &dtype in DType::ALL {
         for (mode, rank) in [(Scatter::Set, 1), (Scatter::Set, 4), (Scatter::Add, 2)] {
             let set = mode == Scatter::Set && wgsl::bits_of(dtype) == dtype;
-            if set || mode == Scatter::Add && dtype != DType::F64 {
+            if set || mode == Scatter::Add && !matches!(dtype, DType::Bool | DType::F64) {
                 let source = ASSIGN.source(&constants(dtype, mode, rank), parameters);
                 all.push((format!("assign {dtype} {mode:?} {rank}"), source));
             }

@@ -13,10 +13,12 @@ mod generate;
 mod index;
 mod matmul;
 mod memory;
+mod order;
 mod pipeline;
 mod pointwise;
 mod prelude;
 mod queue;
+mod scatter;
 mod shaders;
 mod strided;
 #[cfg(test)]
@@ -93,14 +95,11 @@ pub const NOT_YET: &[&str] = &[
     "conv_input",
     "conv_weight",
     "max_pool",
-    "max_pool_input",
     "avg_pool",
     "avg_pool_input",
     "adaptive_avg_pool",
     "adaptive_avg_pool_input",
     "adaptive_max_pool",
-    "take_input",
-    "scatter",
 ];
 
 /// Records one kernel. Outputs are row-major and as large as their shapes say; the first may be the very
@@ -123,6 +122,11 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         Kernel::Matmul { epilogue } => matmul::run(epilogue.as_ref(), inputs, out),
         Kernel::Take { axis } => index::take(*axis, &inputs[0], &inputs[1], out),
         Kernel::Gather { axis } => index::gather(*axis, &inputs[0], &inputs[1], out),
+        Kernel::TakeInput { axis } => scatter::take_input(*axis, &inputs[0], &inputs[1], out),
+        Kernel::Scatter { axis, mode } => {
+            scatter::scatter(*axis, *mode, &inputs[0], &inputs[1], &inputs[2], out)
+        }
+        Kernel::MaxPoolInput => scatter::max_pool_input(&inputs[0], &inputs[1], out),
         Kernel::Assign { window, mode } => assign::assign(window, *mode, &inputs[0], &inputs[1], out),
         Kernel::Concat { axis } => assign::concat(*axis, inputs, out),
 
@@ -137,14 +141,11 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         | Kernel::ConvInput { .. }
         | Kernel::ConvWeight { .. }
         | Kernel::MaxPool { .. }
-        | Kernel::MaxPoolInput
         | Kernel::AvgPool { .. }
         | Kernel::AvgPoolInput { .. }
         | Kernel::AdaptiveAvgPool
         | Kernel::AdaptiveAvgPoolInput
-        | Kernel::AdaptiveMaxPool
-        | Kernel::TakeInput { .. }
-        | Kernel::Scatter { .. } => {
+        | Kernel::AdaptiveMaxPool => {
             bail!(Device, "{name}: not yet on the GPU; move its operands with `.to(\"cpu\")`")
         }
     }

@@ -1,8 +1,11 @@
 //! The registry of hand-written shaders, and how they become kernels: a file of `shaders/`, the constants
 //! and accessors that specialise it, its parameters, and what it calls of the prelude.
 
-use super::pipeline::{Parameters, Source};
-use super::{assign, generate, index, matmul, pointwise, prelude};
+use super::device::Shared;
+use super::pipeline::{Key, Parameters, Source};
+use super::queue::{Binding, Queue};
+use super::{assign, generate, index, matmul, pointwise, prelude, scatter};
+use crate::core::Result;
 
 /// A hand-written shader; its file's header says what it does and what it takes.
 pub(super) struct Shader {
@@ -25,6 +28,13 @@ shader!(MATMUL "matmul" 3 "matmul_parameters.wgsl" "matmul.wgsl");
 shader!(MATMUL_SMALL "matmul_small" 3 "matmul_parameters.wgsl" "matmul_small.wgsl");
 shader!(ASSIGN "assign" 2 "assign.wgsl");
 shader!(GATHER "gather" 4 "gather.wgsl" "pick.wgsl");
+shader!(SCATTER "scatter" 3 "scatter.wgsl");
+shader!(SCATTER_FEW "scatter_few" 5 "scatter_few.wgsl" "pick.wgsl");
+shader!(SCATTER_KEYS "scatter_keys" 3 "scatter_keys.wgsl" "pick.wgsl");
+shader!(RANK "rank" 2 "rank.wgsl");
+shader!(RADIX_COUNT "radix_count" 2 "radix.wgsl" "radix_count.wgsl");
+shader!(RADIX_SCAN "radix_scan" 1 "radix_scan.wgsl");
+shader!(RADIX_MOVE "radix_move" 3 "radix.wgsl" "radix_move.wgsl");
 
 impl Shader {
     /// The shader with the declarations that it takes from the host.
@@ -38,6 +48,30 @@ impl Shader {
             parameters,
         }
     }
+
+    /// Records a kernel, compiled at its first use.
+    pub fn launch(
+        &self,
+        shared: &Shared,
+        recorder: &mut Queue,
+        launch: &Launch<'_>,
+        constants: impl FnOnce() -> String,
+    ) -> Result<()> {
+        let parameters = shared.parameters(launch.words.len());
+        let key = Key::Shader(self.name, launch.variant.to_vec());
+        let pipeline = shared.pipelines.get(shared, &key, || Ok(self.source(&constants(), parameters)))?;
+        recorder.dispatch(shared, &pipeline, launch.bindings, launch.words, launch.groups)
+    }
+}
+
+/// A hand-written kernel on its way to the queue.
+pub(super) struct Launch<'a> {
+    /// What its constants are made from.
+    pub variant: &'a [u32],
+    pub bindings: &'a [Binding<'a>],
+    /// Its parameters.
+    pub words: &'a [u32],
+    pub groups: [u32; 2],
 }
 
 /// Every shader as text, with a name: the hand-written ones in each variant, the prelude, and generated
@@ -51,6 +85,7 @@ pub fn all() -> Vec<(String, String)> {
             index::variants(parameters),
             matmul::variants(parameters),
             pointwise::variants(parameters),
+            scatter::variants(parameters),
         ] {
             all.extend(
                 variants.into_iter().map(|(name, source)| (format!("{name} {parameters:?}"), source.wgsl)),

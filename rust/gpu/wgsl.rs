@@ -428,9 +428,10 @@ pub(super) fn store_shared(dtype: DType, name: &str, at: &str, value: &str) -> S
     )
 }
 
-/// The sum of two elements; bool counts as a byte of which any bit is true.
+/// The sum of two elements; integers wrap, floats are rounded when they are stored.
 pub(super) fn sum(dtype: DType, a: &str, b: &str) -> String {
-    if dtype == DType::Bool { format!("({a} || {b})") } else { format!("({a} + {b})") }
+    let sum = format!("({a} + {b})");
+    if dtype.is_float() { sum } else { narrow(dtype, sum) }
 }
 
 /// A dtype that has the size of elements that are moved as bits, and a type on every device: words, for

@@ -343,7 +343,7 @@ fn samples() -> Vec<Kernel> {
 }
 
 /// How many kernels were missing when this was last touched: lower it with the list, never raise it.
-const MISSING: usize = 30;
+const MISSING: usize = 27;
 
 #[test]
 fn the_list_of_missing_kernels_is_the_truth_and_only_shrinks() {
@@ -357,8 +357,8 @@ fn the_list_of_missing_kernels_is_the_truth_and_only_shrinks() {
     // Its own: the operands make bad indices.
     let device = Device::create(device::place_of(&device).unwrap(), "").unwrap();
     for kernel in samples() {
-        let x = Tensor::new(&device, DType::F32, &[1, 1], &floats(&[1.0]));
-        match run_on(&device, &kernel, &[&x, &x], &[1, 1], DType::F32) {
+        let x = Tensor::new(&device, DType::F32, &[1; 4], &floats(&[1.0]));
+        match run_on(&device, &kernel, &[&x, &x, &x], &[1; 4], DType::F32) {
             Err(Error::Device(message)) if message.contains("not yet on the GPU") => {
                 assert!(listed.contains(kernel.name()), "{} is missing in NOT_YET", kernel.name());
             }

@@ -6,6 +6,7 @@ mod index;
 mod kernels;
 mod memory;
 mod reference;
+mod scatter;
 
 use super::*;
 use crate::core::layout::Layout;
