@@ -8,6 +8,7 @@ mod adapter;
 mod assign;
 mod bounds;
 mod cache;
+mod conv;
 mod device;
 mod generate;
 mod index;
@@ -16,6 +17,7 @@ mod memory;
 mod order;
 mod pipeline;
 mod pointwise;
+mod pool;
 mod prelude;
 mod queue;
 mod scatter;
@@ -91,15 +93,6 @@ pub const NOT_YET: &[&str] = &[
     "log_softmax",
     "sort",
     "searchsorted",
-    "conv",
-    "conv_input",
-    "conv_weight",
-    "max_pool",
-    "avg_pool",
-    "avg_pool_input",
-    "adaptive_avg_pool",
-    "adaptive_avg_pool_input",
-    "adaptive_max_pool",
 ];
 
 /// Records one kernel. Outputs are row-major and as large as their shapes say; the first may be the very
@@ -126,6 +119,15 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         Kernel::Scatter { axis, mode } => {
             scatter::scatter(*axis, *mode, &inputs[0], &inputs[1], &inputs[2], out)
         }
+        Kernel::Conv { conv, epilogue } => conv::conv(conv, epilogue.as_ref(), inputs, out),
+        Kernel::ConvInput { conv } => conv::conv_input(conv, &inputs[0], &inputs[1], out),
+        Kernel::ConvWeight { conv } => conv::conv_weight(conv, &inputs[0], &inputs[1], out),
+        Kernel::MaxPool { pool } => pool::max(name, Some(pool), &inputs[0], out, outputs.get(1)),
+        Kernel::AdaptiveMaxPool => pool::max(name, None, &inputs[0], out, outputs.get(1)),
+        Kernel::AvgPool { pool } => pool::avg(name, Some(pool), &inputs[0], out),
+        Kernel::AdaptiveAvgPool => pool::avg(name, None, &inputs[0], out),
+        Kernel::AvgPoolInput { pool } => pool::avg_input(name, Some(pool), &inputs[0], out),
+        Kernel::AdaptiveAvgPoolInput => pool::avg_input(name, None, &inputs[0], out),
         Kernel::MaxPoolInput => scatter::max_pool_input(&inputs[0], &inputs[1], out),
         Kernel::Assign { window, mode } => assign::assign(window, *mode, &inputs[0], &inputs[1], out),
         Kernel::Concat { axis } => assign::concat(*axis, inputs, out),
@@ -136,16 +138,7 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         | Kernel::Scan { .. }
         | Kernel::Softmax { .. }
         | Kernel::Sort { .. }
-        | Kernel::SearchSorted { .. }
-        | Kernel::Conv { .. }
-        | Kernel::ConvInput { .. }
-        | Kernel::ConvWeight { .. }
-        | Kernel::MaxPool { .. }
-        | Kernel::AvgPool { .. }
-        | Kernel::AvgPoolInput { .. }
-        | Kernel::AdaptiveAvgPool
-        | Kernel::AdaptiveAvgPoolInput
-        | Kernel::AdaptiveMaxPool => {
+        | Kernel::SearchSorted { .. } => {
             bail!(Device, "{name}: not yet on the GPU; move its operands with `.to(\"cpu\")`")
         }
     }

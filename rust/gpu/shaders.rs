@@ -4,7 +4,7 @@
 use super::device::Shared;
 use super::pipeline::{Key, Parameters, Source};
 use super::queue::{Binding, Queue};
-use super::{assign, generate, index, matmul, pointwise, prelude, scatter};
+use super::{assign, conv, generate, index, matmul, pointwise, pool, prelude, scatter};
 use crate::core::Result;
 
 /// A hand-written shader; its file's header says what it does and what it takes.
@@ -31,6 +31,16 @@ shader!(GATHER "gather" 4 "gather.wgsl" "pick.wgsl");
 shader!(SCATTER "scatter" 3 "scatter.wgsl");
 shader!(SCATTER_FEW "scatter_few" 5 "scatter_few.wgsl" "pick.wgsl");
 shader!(SCATTER_KEYS "scatter_keys" 3 "scatter_keys.wgsl" "pick.wgsl");
+shader!(MAX_POOL "max_pool" 3 "pool.wgsl" "max_pool.wgsl");
+shader!(AVG_POOL "avg_pool" 2 "pool.wgsl" "avg_pool.wgsl");
+shader!(AVG_POOL_INPUT "avg_pool_input" 2 "pool.wgsl" "avg_pool_input.wgsl");
+shader!(CONV "conv" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_tile.wgsl");
+shader!(CONV_DIRECT "conv_direct" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_direct.wgsl");
+shader!(CONV_INPUT "conv_input" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_tile.wgsl");
+shader!(CONV_INPUT_DIRECT "conv_input_direct" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_direct.wgsl");
+shader!(CONV_WEIGHT "conv_weight" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_tile.wgsl");
+shader!(CONV_WEIGHT_DIRECT "conv_weight_direct" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_direct.wgsl");
+shader!(CONV_SUM "conv_sum" 2 "conv_sum.wgsl");
 shader!(RANK "rank" 2 "rank.wgsl");
 shader!(RADIX_COUNT "radix_count" 2 "radix.wgsl" "radix_count.wgsl");
 shader!(RADIX_SCAN "radix_scan" 1 "radix_scan.wgsl");
@@ -81,10 +91,12 @@ pub fn all() -> Vec<(String, String)> {
     for parameters in [Parameters::Immediates, Parameters::Uniform] {
         for variants in [
             assign::variants(parameters),
+            conv::variants(parameters),
             generate::variants(parameters),
             index::variants(parameters),
             matmul::variants(parameters),
             pointwise::variants(parameters),
+            pool::variants(parameters),
             scatter::variants(parameters),
         ] {
             all.extend(

@@ -343,7 +343,7 @@ fn samples() -> Vec<Kernel> {
 }
 
 /// How many kernels were missing when this was last touched: lower it with the list, never raise it.
-const MISSING: usize = 27;
+const MISSING: usize = 18;
 
 #[test]
 fn the_list_of_missing_kernels_is_the_truth_and_only_shrinks() {
