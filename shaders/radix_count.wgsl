@@ -1,4 +1,6 @@
 
+// radix_count: how often each digit occurs in each chunk; radix.wgsl tells of the whole.
+
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let chunk = id.x;

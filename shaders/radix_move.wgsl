@@ -1,4 +1,6 @@
 
+// radix_move: every pair to the next free place of its digit; radix.wgsl tells of the whole.
+
 @group(0) @binding(2) var<storage, read_write> sorted: array<vec2<u32>>;
 
 @compute @workgroup_size(64)
