@@ -3,8 +3,8 @@
 //   m: filters      n: (image, i, j)      k: (c, r, s)
 // Bindings: 0 `a`, which is w, 1 `b`, which is x, 2 `y`.
 
-fn at_a(group: u32, row: u32, k: u32) -> Value {
-    return load_a(p.a_offset + (group * p.m + row) * p.k + k);
+fn at_a(group: u32, row: u32, outer: u32, inner: u32) -> Value {
+    return load_a(p.a_offset + ((group * p.m + row) * p.channels + outer) * p.window.x * p.window.y + inner);
 }
 
 // Column n of b: the upper left corner of its window.
@@ -17,13 +17,9 @@ fn column_of(group: u32, n: u32) -> Site {
         i * p.stride.x - p.padding.x, j * p.stride.y - p.padding.y);
 }
 
-// Row k of b: what it adds to that.
-fn row_of(k: u32) -> Site {
-    let area = p.window.x * p.window.y;
-    let r = k % area / p.window.y;
-    let s = k % p.window.y;
-    return Site(k / area * p.size.x * p.size.y, r * p.dilation.x, s * p.dilation.y);
-}
+// How k is made of an outer number and two inner ones, and what one step of each adds to a site.
+fn digits() -> vec2<u32> { return p.window; }
+fn steps() -> Site { return Site(p.size.x * p.size.y, p.dilation.x, p.dilation.y); }
 
 fn at_b(column: Site, k: Site) -> Value {
     let y = column.y + k.y;

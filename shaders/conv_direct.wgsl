@@ -15,8 +15,30 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
     let begin = batch / p.groups * p.each;
     let end = min(begin + p.each, p.k);
     var sum = Value(0);
+    // k in its three digits, so that no step divides.
+    let sizes = digits();
+    let step = steps();
+    let area = sizes.x * sizes.y;
+    var outer = begin / area;
+    var inner = begin % area;
+    var last = begin % sizes.y;
+    var site = row_of(begin);
     for (var k = begin; k < end; k++) {
-        sum += at_a(group, row, k) * at_b(column, row_of(k));
+        sum += at_a(group, row, outer, inner) * at_b(column, site);
+        inner += 1u;
+        last += 1u;
+        site.x += step.x;
+        if (last == sizes.y) {
+            last = 0u;
+            site.x = 0u;
+            site.y += step.y;
+        }
+        if (inner == area) {
+            inner = 0u;
+            site.y = 0u;
+            outer += 1u;
+            site.base += step.base;
+        }
     }
     y[y_column(batch, i % p.n) + row * y_row()] = sum;
 }

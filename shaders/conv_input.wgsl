@@ -4,10 +4,9 @@
 //   m: channels      n: (image, y, x)      k: (filter, r, s)
 // Bindings: 0 `a`, which is w, 1 `b`, which is dy, 2 `y`, which is dx.
 
-fn at_a(group: u32, row: u32, k: u32) -> Value {
-    let area = p.window.x * p.window.y;
-    let filter_of = group * p.filters + k / area;
-    return load_a(p.a_offset + (filter_of * p.channels + row) * area + k % area);
+fn at_a(group: u32, row: u32, outer: u32, inner: u32) -> Value {
+    let filter_of = group * p.filters + outer;
+    return load_a(p.a_offset + (filter_of * p.channels + row) * p.window.x * p.window.y + inner);
 }
 
 fn column_of(group: u32, n: u32) -> Site {
@@ -18,12 +17,9 @@ fn column_of(group: u32, n: u32) -> Site {
     return Site(p.b_offset + plane * p.out.x * p.out.y, y + p.padding.x, x + p.padding.y);
 }
 
-fn row_of(k: u32) -> Site {
-    let area = p.window.x * p.window.y;
-    let r = k % area / p.window.y;
-    let s = k % p.window.y;
-    return Site(k / area * p.out.x * p.out.y, r * p.dilation.x, s * p.dilation.y);
-}
+// How k is made of an outer number and two inner ones, and what one step of each adds to a site.
+fn digits() -> vec2<u32> { return p.window; }
+fn steps() -> Site { return Site(p.out.x * p.out.y, p.dilation.x, p.dilation.y); }
 
 fn at_b(column: Site, k: Site) -> Value {
     if (column.y < k.y || column.x < k.x) { return Value(0); }

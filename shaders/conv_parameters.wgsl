@@ -38,3 +38,10 @@ struct Site {
 
 // A row that lies outside of every plane, whatever is added.
 const OUTSIDE: u32 = 0x40000000u;
+
+// Row k of b: what it adds to a column's site, k being an outer number and two digits below it.
+fn row_of(k: u32) -> Site {
+    let area = digits().x * digits().y;
+    let step = steps();
+    return Site(k / area * step.base, k % area / digits().y * step.y, k % digits().y * step.x);
+}

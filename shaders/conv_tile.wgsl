@@ -22,10 +22,13 @@ fn column_or_none(group: u32, n: u32) -> Site {
 fn four_of_a(group: u32, row: u32, k: u32, end: u32) -> vec4<Value> {
     var four = vec4<Value>();
     if (k >= end) { return four; }
-    if (row < p.m) { four.x = at_a(group, row, k); }
-    if (row + 1u < p.m) { four.y = at_a(group, row + 1u, k); }
-    if (row + 2u < p.m) { four.z = at_a(group, row + 2u, k); }
-    if (row + 3u < p.m) { four.w = at_a(group, row + 3u, k); }
+    let area = digits().x * digits().y;
+    let outer = k / area;
+    let inner = k % area;
+    if (row < p.m) { four.x = at_a(group, row, outer, inner); }
+    if (row + 1u < p.m) { four.y = at_a(group, row + 1u, outer, inner); }
+    if (row + 2u < p.m) { four.z = at_a(group, row + 2u, outer, inner); }
+    if (row + 3u < p.m) { four.w = at_a(group, row + 3u, outer, inner); }
     return four;
 }
 

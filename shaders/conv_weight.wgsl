@@ -4,9 +4,9 @@
 //   m: filters      n: (c, r, s)      k: (image, i, j)
 // Bindings: 0 `a`, which is dy, 1 `b`, which is x, 2 `y`, the parts.
 
-fn at_a(group: u32, row: u32, k: u32) -> Value {
-    let area = p.out.x * p.out.y;
-    return load_a(p.a_offset + ((k / area * p.groups + group) * p.filters + row) * area + k % area);
+fn at_a(group: u32, row: u32, outer: u32, inner: u32) -> Value {
+    let plane = (outer * p.groups + group) * p.filters + row;
+    return load_a(p.a_offset + plane * p.out.x * p.out.y + inner);
 }
 
 fn column_of(group: u32, n: u32) -> Site {
@@ -18,13 +18,9 @@ fn column_of(group: u32, n: u32) -> Site {
         r * p.dilation.x - p.padding.x, s * p.dilation.y - p.padding.y);
 }
 
-fn row_of(k: u32) -> Site {
-    let area = p.out.x * p.out.y;
-    let i = k % area / p.out.y;
-    let j = k % p.out.y;
-    let plane = k / area * p.groups * p.channels;
-    return Site(plane * p.size.x * p.size.y, i * p.stride.x, j * p.stride.y);
-}
+// How k is made of an outer number and two inner ones, and what one step of each adds to a site.
+fn digits() -> vec2<u32> { return p.out; }
+fn steps() -> Site { return Site(p.groups * p.channels * p.size.x * p.size.y, p.stride.x, p.stride.y); }
 
 fn at_b(column: Site, k: Site) -> Value {
     let y = column.y + k.y;
