@@ -202,3 +202,111 @@ def test_what_is_missing_says_so() -> None:
         ox.ones(2, device="gpu", dtype="float64").exp().cpu().numpy()
     with pytest.raises(ox.DeviceError, match="add: tensors are on gpu and on cpu"):
         x + ox.ones(2, 3)
+
+
+def gradients(f: Callable[..., ox.Tensor], *arrays: np.ndarray, rtol: float = 1e-4) -> None:
+    """Holds values and gradients of `f` on the GPU against those on the CPU; int64 arrays are indices."""
+    results = []
+    for device in ("cpu", "gpu"):
+        operands = [ox.tensor(a).to(device).detach() for a in arrays]
+        for x in operands:
+            x.requires_grad_(x.dtype == ox.float32)
+        y = f(*operands)
+        assert y.device == device
+        slope = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+        y.backward(ox.tensor(slope).to(device))
+        grads = [x.grad for x in operands if x.requires_grad]
+        results.append([y.detach(), *(g for g in grads if g is not None)])
+        assert len(results[-1]) == 1 + len(grads)
+    for cpu, gpu in zip(*results, strict=True):
+        np.testing.assert_allclose(gpu.cpu().numpy(), cpu.numpy(), rtol=rtol, atol=1e-5)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+
+
+CONVOLUTIONS = [
+    ((2, 3, 8, 8), (4, 3, 3, 3), {"padding": 1}),
+    ((2, 3, 9, 7), (4, 3, 3, 2), {"stride": (2, 1), "padding": (0, 1), "dilation": (1, 2)}),
+    ((2, 16, 8, 8), (32, 16, 3, 3), {"padding": 1}),
+    ((2, 20, 8, 8), (18, 20, 1, 1), {"stride": 2}),
+    ((2, 6, 8, 8), (6, 1, 3, 3), {"padding": 1, "groups": 6}),
+    ((2, 6, 8, 8), (4, 3, 3, 3), {"groups": 2}),
+]
+
+
+@pytest.mark.parametrize(("x", "w", "options"), CONVOLUTIONS)
+def test_convolutions_as_on_the_cpu(x: tuple[int, ...], w: tuple[int, ...], options: dict[str, Any]) -> None:
+    gradients(lambda x, w: ox.conv2d(x, w, **options), normal(*x), normal(*w))
+
+
+def test_convolutions_over_one_axis_and_transposed() -> None:
+    gradients(lambda x, w: ox.conv1d(x, w, stride=2), normal(2, 3, 20), normal(6, 3, 3))
+    gradients(lambda x, w: ox.conv_transpose2d(x, w, stride=2), normal(2, 3, 4, 5), normal(3, 4, 3, 3))
+    # A fused chain behind the product.
+    gradients(lambda x, w: (ox.conv2d(x, w) * 2.0).tanh(), normal(2, 3, 6, 6), normal(4, 3, 3, 3))
+
+
+POOLS: dict[str, Callable[[ox.Tensor], ox.Tensor]] = {
+    "max_pool2d": lambda x: ox.max_pool2d(x, 2),
+    "max_pool2d_overlapping": lambda x: ox.max_pool2d(x, 3, stride=2, padding=1),
+    "avg_pool2d": lambda x: ox.avg_pool2d(x, 2),
+    "avg_pool2d_padded": lambda x: ox.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False),
+    "adaptive_avg_pool2d": lambda x: ox.adaptive_avg_pool2d(x, (3, 4)),
+    "adaptive_max_pool2d": lambda x: ox.adaptive_max_pool2d(x, (3, 4)),
+    "global": lambda x: ox.adaptive_avg_pool2d(x, 1),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_pools_as_on_the_cpu(name: str) -> None:
+    gradients(POOLS[name], normal(2, 3, 8, 9))
+
+
+def put(x: ox.Tensor, v: ox.Tensor, i: ox.Tensor) -> ox.Tensor:
+    y = x * 1.0
+    y[i] = v
+    return y
+
+
+def mask(x: ox.Tensor) -> ox.Tensor:
+    y = x * 1.0
+    y[y > 0] = 5.0
+    return y
+
+
+INDEX = np.array([0, 2, -1, 2])
+MOVES: dict[str, tuple[Callable[..., ox.Tensor], tuple[np.ndarray, ...]]] = {
+    "cat": (lambda x, y: ox.cat([x, y, x], 1), (normal(2, 3), normal(2, 5))),
+    "stack": (lambda x, y: ox.stack([x, y], 1), (normal(2, 3), normal(2, 3))),
+    "slice": (lambda x: x[1:, ::2], (normal(4, 6),)),
+    "split": (lambda x: ox.split(x, 2, 1)[1] * 2.0, (normal(4, 5),)),
+    "embedding": (lambda w, i: ox.embedding(i, w), (normal(10, 4), np.array([[1, 2], [1, -1]]))),
+    "rows": (lambda x, i: x[i], (normal(6, 5), INDEX)),
+    "columns": (lambda x, i: x[:, i], (normal(6, 5), INDEX)),
+    "elements": (lambda x, i: x[i, i], (normal(6, 5), INDEX)),
+    "put": (put, (normal(6, 5), normal(3, 5), INDEX[:3])),
+    "mask": (mask, (normal(4, 5),)),
+    "gather": (lambda x, i: ox.gather(x, 1, i), (normal(4, 5), INDEX[:, None])),
+    "pad": (lambda x: ox.pad(x, (1, 2)), (normal(4, 5),)),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_moves_as_on_the_cpu(name: str) -> None:
+    f, arrays = MOVES[name]
+    gradients(f, *arrays)
+
+
+def test_many_tensors_are_joined() -> None:
+    parts = [ox.tensor([i, -i]).to("gpu") for i in range(200)]
+    assert ox.cat(parts).cpu().tolist() == [x for i in range(200) for x in (i, -i)]
+
+
+def test_a_bad_index_is_an_index_error_where_it_is_observed() -> None:
+    x, i = ox.ones(4, 3, device="gpu"), ox.tensor([0, 7]).to("gpu")
+    y = ox.take(x, i, 0)
+    with pytest.raises(IndexError, match="take: index 7 is out of range for axis 0 of size 4"):
+        y.cpu().numpy()
+    assert ox.take(x, i[:1], 0).cpu().tolist() == [[1.0, 1.0, 1.0]]

@@ -2,8 +2,9 @@
 //! The order of its work is the queue's business, its memory the pool's.
 
 use super::adapter::{self, ADAPTER_VARIABLE, Adapter};
+use super::bounds::SLOTS;
+use super::memory::{Buffer, GRAIN, Pool, Raw, Usage, class};
 use super::pipeline::{Parameters, Pipelines};
-use super::pool::{Buffer, GRAIN, Pool, Raw, Usage, class};
 use super::queue::Queue;
 use crate::bail;
 use crate::core::Result;
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, OnceLock};
 
 /// Names features, separated by commas, that are not used even where the adapter has them: `immediates`,
@@ -54,6 +56,8 @@ pub(super) struct Shared {
     /// How many neighbouring invocations can always exchange registers; 1 where subgroups are not used.
     pub subgroup: u32,
     pub pipelines: Pipelines,
+    /// Where kernels report bad indices; all zero but between such a kernel and the next read-back.
+    pub bounds: Raw,
     recorder: Mutex<Queue>,
     pool: Mutex<Pool>,
     staging: Mutex<Vec<wgpu::Buffer>>,
@@ -208,6 +212,7 @@ impl Device {
         }));
         let pipelines = Pipelines::new(&device);
         let recorder = Mutex::new(Queue::new(&device, pipelines.arena_layout()));
+        let bounds = Raw::new(device.create_buffer(&storage(4 * SLOTS as u64)));
         Ok(Device(Arc::new(Shared {
             immediates: limits.max_immediate_size.min(IMMEDIATES),
             subgroup: match features.contains(wgpu::Features::SUBGROUP) {
@@ -219,6 +224,7 @@ impl Device {
             adapter,
             limits,
             pipelines,
+            bounds,
             recorder,
             pool: Mutex::default(),
             staging: Mutex::default(),
@@ -313,9 +319,7 @@ impl Device {
     /// Waits until the device has done all its work.
     pub fn synchronize(&self) -> Result<()> {
         self.0.check()?;
-        let index = self.0.recorder.lock().submit(&self.0, |_| ())?;
-        self.0.wait(Some(index))?;
-        self.0.check()
+        self.0.observe(None).map(drop)
     }
 }
 
@@ -414,12 +418,7 @@ impl Shared {
     /// A new buffer, or `None` if there is no memory for it.
     fn create_buffer(&self, size: u64) -> Option<wgpu::Buffer> {
         let scope = self.wgpu.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let buffer = self.wgpu.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let buffer = self.wgpu.create_buffer(&storage(size));
         match pollster::block_on(scope.pop()) {
             None => Some(buffer),
             Some(_) => None,
@@ -430,22 +429,54 @@ impl Shared {
     fn read(&self, raw: &Raw, at: usize, bytes: &mut [u8]) -> Result<()> {
         let start = at / 4 * 4;
         let length = (at + bytes.len()).next_multiple_of(4) - start;
-        let staging = self.staging(length as u64);
-        let index = self.recorder.lock().submit(self, |encoder| {
-            encoder.copy_buffer_to_buffer(&raw.wgpu, start as u64, &staging, 0, length as u64);
+        let words = self.observe(Some((raw, start as u64, length as u64)))?;
+        if let Some(staging) = words {
+            self.look(staging, length as u64, |view| {
+                bytes.copy_from_slice(&view[at - start..][..bytes.len()])
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits for all that was recorded, with a copy of a part of a buffer at its end, which is returned
+    /// mapped. An error if a kernel has met a bad index.
+    fn observe(&self, part: Option<(&Raw, u64, u64)>) -> Result<Option<wgpu::Buffer>> {
+        let part = part.map(|(raw, start, length)| (raw, start, length, self.staging(length)));
+        let mut recorder = self.recorder.lock();
+        let checks = std::mem::take(&mut recorder.checks);
+        let reported = 4 * checks.len() as u64;
+        let reports = (reported > 0).then(|| self.staging(reported));
+        let index = recorder.submit(self, |encoder| {
+            if let Some((raw, start, length, staging)) = &part {
+                encoder.copy_buffer_to_buffer(&raw.wgpu, *start, staging, 0, *length);
+            }
+            if let Some(reports) = &reports {
+                encoder.copy_buffer_to_buffer(&self.bounds.wgpu, 0, reports, 0, reported);
+                encoder.clear_buffer(&self.bounds.wgpu, 0, Some(reported));
+            }
         })?;
-        let (send, mapped) = std::sync::mpsc::channel();
-        staging.map_async(wgpu::MapMode::Read, 0..length as u64, move |result| {
-            let _ = send.send(result);
-        });
+        drop(recorder);
+        let of_part = part.as_ref().map(|(_, _, length, staging)| map(staging, *length));
+        let of_reports = reports.as_ref().map(|staging| map(staging, reported));
         self.wait(Some(index))?;
         self.check()?;
-        // Another thread that waits may have taken the callback along and be about to call it.
-        if !matches!(mapped.recv(), Ok(Ok(()))) {
-            bail!(Device, "{}: its memory could not be read", self.adapter);
+        // Another thread that waits may have taken the callbacks along and be about to call them.
+        for mapped in [of_part, of_reports].into_iter().flatten() {
+            if !matches!(mapped.recv(), Ok(Ok(()))) {
+                bail!(Device, "{}: its memory could not be read", self.adapter);
+            }
         }
-        match staging.get_mapped_range(0..length as u64) {
-            Ok(view) => bytes.copy_from_slice(&view[at - start..][..bytes.len()]),
+        let mut verdict = Ok(());
+        if let Some(staging) = reports {
+            self.look(staging, reported, |words| verdict = checks.verdict(words))?;
+        }
+        verdict.map(|()| part.map(|(.., staging)| staging))
+    }
+
+    /// Shows the bytes of a mapped buffer and keeps it for the next read-back.
+    fn look(&self, staging: wgpu::Buffer, length: u64, see: impl FnOnce(&[u8])) -> Result<()> {
+        match staging.get_mapped_range(0..length) {
+            Ok(view) => see(&view),
             Err(error) => bail!(Device, "{}: its memory could not be read: {error}", self.adapter),
         }
         staging.unmap();
@@ -471,4 +502,19 @@ impl Shared {
             mapped_at_creation: false,
         })
     }
+}
+
+/// A buffer for kernels.
+fn storage(size: u64) -> wgpu::BufferDescriptor<'static> {
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false }
+}
+
+/// Asks for the first bytes of a buffer; the answer comes while somebody waits for the device.
+fn map(staging: &wgpu::Buffer, length: u64) -> Receiver<Result<(), wgpu::BufferAsyncError>> {
+    let (send, mapped) = channel();
+    staging.map_async(wgpu::MapMode::Read, 0..length, move |result| {
+        let _ = send.send(result);
+    });
+    mapped
 }

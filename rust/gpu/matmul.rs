@@ -27,19 +27,37 @@ pub(super) fn run(epilogue: Option<&Fused>, inputs: &[View<'_>], out: &Out<'_>) 
     let [a, b, rest @ ..] = inputs else { bail!(Device, "matmul: needs two matrices") };
     let device = out.buffer.device();
     let dtype = epilogue.map_or(out.dtype, |fused| fused.program.inputs[0]);
-    let sums = accumulator(dtype, device)?;
+    let sums = accumulator("matmul", dtype, device)?;
     // An epilogue runs on the sums in registers where no two invocations share a word of the result.
     let bindings = device.shared().limits.max_storage_buffers_per_shader_stage as usize;
     if sums == dtype && out.dtype == rows::wide(out.dtype) && 3 + rest.len() <= bindings {
         return product(a, b, epilogue, rest, out);
     }
+    with_epilogue("matmul", epilogue, rest, out, |out| product(a, b, None, &[], out))
+}
+
+/// Calls `product` with an output of the accumulator's dtype, then runs the epilogue, whose further operands
+/// are `rest`.
+pub(super) fn with_epilogue(
+    op: &'static str,
+    epilogue: Option<&Fused>,
+    rest: &[View<'_>],
+    out: &Out<'_>,
+    product: impl FnOnce(&Out<'_>) -> Result<()>,
+) -> Result<()> {
+    let device = out.buffer.device();
+    let dtype = epilogue.map_or(out.dtype, |fused| fused.program.inputs[0]);
+    let sums = accumulator(op, dtype, device)?;
+    if epilogue.is_none() && sums == dtype {
+        return product(out);
+    }
     // Otherwise sums, and what the epilogue takes, are written once in between.
     let between = device.alloc(out.shape.count() * sums.size())?;
     let sum = Out { buffer: &between, shape: out.shape, dtype: sums };
-    product(a, b, None, &[], &sum)?;
+    product(&sum)?;
     let layout = Layout::contiguous(out.shape.clone());
     let Some(fused) = epilogue else {
-        return pointwise::run("matmul", &Fused::cast(sums, dtype), &[whole(&sum, &layout)], &[*out]);
+        return pointwise::run(op, &Fused::cast(sums, dtype), &[whole(&sum, &layout)], &[*out]);
     };
     let rounded = match sums == dtype {
         true => None,
@@ -48,24 +66,24 @@ pub(super) fn run(epilogue: Option<&Fused>, inputs: &[View<'_>], out: &Out<'_>) 
     let mut product = sum;
     if let Some(buffer) = &rounded {
         product = Out { buffer, shape: out.shape, dtype };
-        pointwise::run("matmul", &Fused::cast(sums, dtype), &[whole(&sum, &layout)], &[product])?;
+        pointwise::run(op, &Fused::cast(sums, dtype), &[whole(&sum, &layout)], &[product])?;
     }
     let mut operands: SmallVec<[View<'_>; 4]> = SmallVec::new();
     operands.push(whole(&product, &layout));
     operands.extend_from_slice(rest);
-    pointwise::run("matmul", fused, &operands, &[*out])
+    pointwise::run(op, fused, &operands, &[*out])
 }
 
 /// The dtype in which products of `dtype` are summed.
-fn accumulator(dtype: DType, device: &Device) -> Result<DType> {
-    wgsl::check("matmul", dtype, device.adapter())?;
+fn accumulator(op: &str, dtype: DType, device: &Device) -> Result<DType> {
+    wgsl::check(op, dtype, device.adapter())?;
     Ok(match Type::of(dtype) {
         Some(Type::F32) => DType::F32,
         Some(Type::I32) => DType::I32,
         Some(Type::U32) => DType::U32,
         Some(Type::I64) => DType::I64,
         Some(Type::U64) => DType::U64,
-        Some(Type::Bool) | None => bail!(DType, "matmul: takes numbers, not {dtype}"),
+        Some(Type::Bool) | None => bail!(DType, "{op}: takes numbers, not {dtype}"),
     })
 }
 

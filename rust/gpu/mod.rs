@@ -1,15 +1,21 @@
 //! The GPU backend: how kernels run through wgpu, on any vendor's card. [`run`] is the whole of it as the
 //! graph sees it; the rest is memory and devices. It knows neither the graph nor Python.
 //!
-//! `adapter` finds cards, `device` opens them and moves bytes, `pool` keeps memory, `queue` records work in
+//! `adapter` finds cards, `device` opens them and moves bytes, `memory` keeps it, `queue` records work in
 //! order, `pipeline` compiles shaders; `wgsl` and `prelude` write them; one file a family of kernels.
 
 mod adapter;
+mod assign;
+mod bounds;
 mod cache;
+mod conv;
 mod device;
 mod fold;
 mod generate;
+mod index;
 mod matmul;
+mod memory;
+mod order;
 mod pipeline;
 mod pointwise;
 mod pool;
@@ -18,16 +24,18 @@ mod queue;
 mod reduce;
 mod rows;
 mod scan;
+mod scatter;
 mod shaders;
 mod softmax;
 mod sort;
+mod strided;
 #[cfg(test)]
 mod tests;
 mod wgsl;
 
 pub use adapter::{ADAPTER_VARIABLE, Adapter, Kind};
 pub use device::{Device, adapters, after_fork_in_child, default, named, nth};
-pub use pool::{Buffer, Usage};
+pub use memory::{Buffer, Usage};
 pub use shaders::all as all_shaders;
 
 use crate::bail;
@@ -71,25 +79,9 @@ pub fn synchronize() -> Result<()> {
     device::opened().iter().try_for_each(Device::synchronize)
 }
 
-/// Kernels that this backend lacks, by [`Kernel::name`]. The list only shrinks.
-pub const NOT_YET: &[&str] = &[
-    "conv",
-    "conv_input",
-    "conv_weight",
-    "max_pool",
-    "max_pool_input",
-    "avg_pool",
-    "avg_pool_input",
-    "adaptive_avg_pool",
-    "adaptive_avg_pool_input",
-    "adaptive_max_pool",
-    "take",
-    "take_input",
-    "gather",
-    "scatter",
-    "assign",
-    "concat",
-];
+/// Kernels that operations compose of others on this backend and never record here, by [`Kernel::name`].
+/// Each may leave the list with a shader of its own.
+pub const COMPOSED: &[&str] = &["normalize", "normalize_input"];
 
 /// Records one kernel. Outputs are row-major and as large as their shapes say; the first may be the very
 /// buffer of a row-major input of the same size that nobody else reads.
@@ -103,7 +95,7 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
             pointwise::run(name, &Fused::apply(*op, *dtype, args), inputs, outputs)
         }
         Kernel::Cast => pointwise::run(name, &Fused::cast(inputs[0].dtype, out.dtype), inputs, outputs),
-        Kernel::Copy => pointwise::run(name, &Fused::identity(out.dtype), inputs, outputs),
+        Kernel::Copy => assign::copy(name, &inputs[0], out),
         Kernel::Pointwise(fused) => pointwise::run(name, fused, inputs, outputs),
         Kernel::Fill(value) => generate::fill(*value, out),
         Kernel::Arange { start, step } => generate::arange(*start, *step, out),
@@ -116,26 +108,27 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         Kernel::Softmax { log, map } => softmax::softmax(name, *log, map, inputs, out),
         Kernel::Sort { descending } => sort::sort(*descending, &inputs[0], outputs),
         Kernel::SearchSorted { right } => sort::search_sorted(*right, &inputs[0], &inputs[1], out),
+        Kernel::Take { axis } => index::take(*axis, &inputs[0], &inputs[1], out),
+        Kernel::Gather { axis } => index::gather(*axis, &inputs[0], &inputs[1], out),
+        Kernel::TakeInput { axis } => scatter::take_input(*axis, &inputs[0], &inputs[1], out),
+        Kernel::Scatter { axis, mode } => {
+            scatter::scatter(*axis, *mode, &inputs[0], &inputs[1], &inputs[2], out)
+        }
+        Kernel::Conv { conv, epilogue } => conv::conv(conv, epilogue.as_ref(), inputs, out),
+        Kernel::ConvInput { conv } => conv::conv_input(conv, &inputs[0], &inputs[1], out),
+        Kernel::ConvWeight { conv } => conv::conv_weight(conv, &inputs[0], &inputs[1], out),
+        Kernel::MaxPool { pool } => pool::max(name, Some(pool), &inputs[0], out, outputs.get(1)),
+        Kernel::AdaptiveMaxPool => pool::max(name, None, &inputs[0], out, outputs.get(1)),
+        Kernel::AvgPool { pool } => pool::avg(name, Some(pool), &inputs[0], out),
+        Kernel::AdaptiveAvgPool => pool::avg(name, None, &inputs[0], out),
+        Kernel::AvgPoolInput { pool } => pool::avg_input(name, Some(pool), &inputs[0], out),
+        Kernel::AdaptiveAvgPoolInput => pool::avg_input(name, None, &inputs[0], out),
+        Kernel::MaxPoolInput => scatter::max_pool_input(&inputs[0], &inputs[1], out),
+        Kernel::Assign { window, mode } => assign::assign(window, *mode, &inputs[0], &inputs[1], out),
+        Kernel::Concat { axis } => assign::concat(*axis, inputs, out),
 
-        Kernel::Normalize { .. }
-        | Kernel::NormalizeInput { .. }
-        | Kernel::Conv { .. }
-        | Kernel::ConvInput { .. }
-        | Kernel::ConvWeight { .. }
-        | Kernel::MaxPool { .. }
-        | Kernel::MaxPoolInput
-        | Kernel::AvgPool { .. }
-        | Kernel::AvgPoolInput { .. }
-        | Kernel::AdaptiveAvgPool
-        | Kernel::AdaptiveAvgPoolInput
-        | Kernel::AdaptiveMaxPool
-        | Kernel::Take { .. }
-        | Kernel::TakeInput { .. }
-        | Kernel::Gather { .. }
-        | Kernel::Scatter { .. }
-        | Kernel::Assign { .. }
-        | Kernel::Concat { .. } => {
-            bail!(Device, "{name}: not yet on the GPU; move its operands with `.to(\"cpu\")`")
+        Kernel::Normalize { .. } | Kernel::NormalizeInput { .. } => {
+            bail!(Device, "{name}: on the GPU this is composed of other kernels")
         }
     }
 }

@@ -6,8 +6,8 @@
 //! read and written as vectors where they lie in that order.
 
 use super::device::Shared;
+use super::memory::Buffer;
 use super::pipeline::{Key, Parameters, Source};
-use super::pool::Buffer;
 use super::queue::Binding;
 use super::{Out, View, prelude, wgsl};
 use crate::bail;
@@ -161,26 +161,19 @@ impl Call<'_> {
 
     /// Splits the outermost axis that can be, so that both halves begin at a whole quad.
     fn halves(&self, shape: &Shape, layouts: &[Layout], start: usize) -> Result<()> {
-        let mut outer = 1;
-        for axis in 0..shape.rank() {
-            let inner: usize = shape[axis + 1..].iter().product();
-            // The smallest number of steps along the axis that makes whole quads.
-            let unit = [1, 2, 4].into_iter().find(|unit| (unit * inner).is_multiple_of(4)).unwrap_or(4);
-            let half = shape[axis] / 2 / unit * unit;
-            if outer == 1 && half > 0 {
-                for (first, size) in [(0, half), (half, shape[axis] - half)] {
-                    let parts: SmallVec<[Layout; 8]> =
-                        layouts.iter().map(|layout| layout.slice(axis, first, size, 1)).collect();
-                    let mut part = shape.clone();
-                    part[axis] = size;
-                    self.run(&part, &parts, start + first * inner)?;
-                }
-                return Ok(());
-            }
-            outer *= shape[axis];
+        let Some(halves) = halves(shape) else {
+            let most = self.shared.limits.max_storage_buffer_binding_size;
+            let adapter = &self.shared.adapter;
+            bail!(Device, "{}: {shape} does not fit the {most} bytes that {adapter} binds", self.op)
+        };
+        for Half { axis, first, size, place } in halves {
+            let parts: SmallVec<[Layout; 8]> =
+                layouts.iter().map(|layout| layout.slice(axis, first, size, 1)).collect();
+            let mut part = shape.clone();
+            part[axis] = size;
+            self.run(&part, &parts, start + place)?;
         }
-        let most = self.shared.limits.max_storage_buffer_binding_size;
-        bail!(Device, "{}: {shape} does not fit the {most} bytes that {} binds", self.op, self.shared.adapter)
+        Ok(())
     }
 }
 
@@ -223,16 +216,36 @@ pub(super) fn grid(groups: u64) -> [u32; 2] {
     [groups.div_ceil(rows) as u32, rows as u32]
 }
 
+/// A part of a row-major iteration space: `size` entries of `axis` from `first` on, and the number of
+/// elements before them.
+pub(super) struct Half {
+    pub axis: usize,
+    pub first: usize,
+    pub size: usize,
+    pub place: usize,
+}
+
+/// Two halves of the outermost axis that begin at whole quads, or `None` where that axis is too short.
+pub(super) fn halves(shape: &Shape) -> Option<[Half; 2]> {
+    let axis = shape.iter().position(|&size| size != 1)?;
+    let inner: usize = shape[axis + 1..].iter().product();
+    // The smallest number of steps along the axis that makes whole quads.
+    let unit = [1, 2, 4].into_iter().find(|unit| (unit * inner).is_multiple_of(4)).unwrap_or(4);
+    let half = shape[axis] / 2 / unit * unit;
+    let part = |first: usize, size| Half { axis, first, size, place: first * inner };
+    (half > 0).then(|| [part(0, half), part(half, shape[axis] - half)])
+}
+
 /// The iteration space without axes of size 1, and with neighbours merged that every operand walks in
 /// one step.
-struct Axes {
-    sizes: SmallVec<[usize; 6]>,
+pub(super) struct Axes {
+    pub sizes: SmallVec<[usize; 6]>,
     /// For each axis the strides of all operands.
-    strides: SmallVec<[SmallVec<[isize; 8]>; 6]>,
+    pub strides: SmallVec<[SmallVec<[isize; 8]>; 6]>,
 }
 
 impl Axes {
-    fn of(shape: &Shape, layouts: &[Layout]) -> Axes {
+    pub fn of(shape: &Shape, layouts: &[Layout]) -> Axes {
         let mut axes = Axes { sizes: SmallVec::new(), strides: SmallVec::new() };
         for axis in (0..shape.rank()).filter(|&axis| shape[axis] != 1) {
             let size = shape[axis];

@@ -1,160 +1,222 @@
-//! Memory on the device: buffers, and the pool that keeps freed ones for the next request of their size.
-//! A buffer may be handed out again while recorded kernels still use it, because everything that a
-//! device does goes through one ordered queue.
+//! Pools over the last two axes: maxima with their places, averages and the gradient of these, for windows
+//! that slide and for the bins of adaptive pools. The gradient of maxima is a scatter.
 
-use super::device::{self, Device};
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::device::Shared;
+use super::pipeline::{Parameters, Source};
+use super::pointwise::{Axes, Half, LANES, Window, grid, halves};
+use super::queue::Binding;
+use super::shaders::{AVG_POOL, AVG_POOL_INPUT, Launch, MAX_POOL, Shader};
+use super::wgsl::{self, Type};
+use super::{Out, View, strided};
+use crate::bail;
+use crate::core::layout::Strides;
+use crate::core::{DType, Layout, Result, Shape};
+use crate::ir::conv::Pool2d;
+use smallvec::SmallVec;
 
-/// What is kept for reuse never exceeds the larger of this and the most that was ever in use.
-const KEPT_AT_LEAST: u64 = 256 << 20;
-/// Sizes are multiples of this, so that kernels may read and write whole vectors at the end.
-pub(super) const GRAIN: u64 = 256;
-
-/// Memory on a device. Dropping it returns it to the pool.
-pub struct Buffer {
-    /// Taken on drop alone.
-    raw: Option<Raw>,
-    len: usize,
-    device: Device,
+/// The largest element of every window, or of every bin, and its place.
+pub(super) fn max(
+    op: &'static str,
+    pool: Option<&Pool2d>,
+    x: &View<'_>,
+    out: &Out<'_>,
+    places: Option<&Out<'_>>,
+) -> Result<()> {
+    let Some(places) = places else { bail!(Device, "{op}: needs room for places") };
+    Call::new(op, &MAX_POOL, pool, x, out, Some(places))?.run()
 }
 
-/// A buffer of the device, as large as its size class.
-pub(super) struct Raw {
-    pub wgpu: wgpu::Buffer,
-    /// Unique in the process: the name under which bind groups remember it.
-    pub id: u64,
-    /// The last batch of the queue that uses it.
-    pub batch: AtomicU64,
+/// The average of every window, or of every bin.
+pub(super) fn avg(op: &'static str, pool: Option<&Pool2d>, x: &View<'_>, out: &Out<'_>) -> Result<()> {
+    Call::new(op, &AVG_POOL, pool, x, out, None)?.run()
 }
 
-impl Raw {
-    pub fn new(wgpu: wgpu::Buffer) -> Raw {
-        static IDS: AtomicU64 = AtomicU64::new(0);
-        Raw { wgpu, id: IDS.fetch_add(1, Ordering::Relaxed), batch: AtomicU64::new(0) }
-    }
+/// The gradient of [`avg`].
+pub(super) fn avg_input(op: &'static str, pool: Option<&Pool2d>, dy: &View<'_>, out: &Out<'_>) -> Result<()> {
+    Call::new(op, &AVG_POOL_INPUT, pool, dy, out, None)?.run()
 }
 
-impl Buffer {
-    pub(super) fn new(device: Device, raw: Raw, len: usize) -> Buffer {
-        Buffer { raw: Some(raw), len, device }
-    }
+/// Sizes and steps that the shaders count with.
+const MOST: usize = 1 << 30;
 
-    /// Bytes that were asked for.
-    #[allow(clippy::len_without_is_empty, reason = "emptiness is a matter of shapes, not of buffers")]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    pub(super) fn raw(&self) -> &Raw {
-        self.raw.as_ref().expect("taken on drop alone")
-    }
+struct Call<'a> {
+    op: &'static str,
+    shader: &'static Shader,
+    pool: Option<&'a Pool2d>,
+    x: &'a View<'a>,
+    out: &'a Out<'a>,
+    places: Option<&'a Out<'a>>,
 }
 
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        let raw = self.raw.take().expect("dropped once");
-        match device::forked() {
-            // The driver of a forked child hangs when it is called.
-            true => std::mem::forget(raw),
-            false => self.device.give_back(raw),
+impl<'a> Call<'a> {
+    fn new(
+        op: &'static str,
+        shader: &'static Shader,
+        pool: Option<&'a Pool2d>,
+        x: &'a View<'a>,
+        out: &'a Out<'a>,
+        places: Option<&'a Out<'a>>,
+    ) -> Result<Call<'a>> {
+        let (from, to) = (&x.layout.shape, out.shape);
+        if from.rank() != 4 || to.rank() != 4 || from[..2] != to[..2] {
+            bail!(Shape, "{op}: {from} and {to} are not (N, C, H, W)");
         }
+        if places.is_none() && !out.dtype.is_float() {
+            bail!(DType, "{op}: {} is not a floating-point dtype", out.dtype);
+        }
+        wgsl::check(op, out.dtype, out.buffer.device().adapter())?;
+        let sizes = |axis: usize| from[axis] < MOST && to[axis] < MOST;
+        let bins = |axis: usize| (from[axis] as u64 + 1) * (to[axis] as u64 + 1) <= u64::from(u32::MAX);
+        if !sizes(2) || !sizes(3) || pool.is_none() && !(bins(2) && bins(3)) {
+            bail!(Device, "{op}: planes of {from} and {to} are too large for the GPU; use the CPU");
+        }
+        if to.count() > 0 && from.count() == 0 && !std::ptr::eq(shader, &AVG_POOL_INPUT) {
+            bail!(Shape, "{op}: input {from} has nothing to pool");
+        }
+        Ok(Call { op, shader, pool, x, out, places })
+    }
+
+    fn run(&self) -> Result<()> {
+        self.part(self.x.layout.clone(), self.out.shape.clone(), 0)
+    }
+
+    /// Does a part of the planes, in two halves where it is too large to be bound.
+    fn part(&self, layout: Layout, shape: Shape, start: usize) -> Result<()> {
+        let shared = self.out.buffer.device().shared();
+        if shape.count() == 0 {
+            return Ok(());
+        }
+        let windows = self.windows(shared, &layout, start, shape.count());
+        let Some(windows) = windows.filter(|_| shape.count() <= 1 << 31) else {
+            let Some(halves) = halves(&shape).filter(|[half, _]| half.axis < 2) else {
+                bail!(Device, "{}: a plane of {shape} does not fit {}", self.op, shared.adapter);
+            };
+            for Half { axis, first, size, place } in halves {
+                let mut part = shape.clone();
+                part[axis] = size;
+                self.part(layout.slice(axis, first, size, 1), part, start + place)?;
+            }
+            return Ok(());
+        };
+        let count = shape.count();
+        let groups = grid((count as u64).div_ceil(4 * LANES));
+        let quad = |window: Option<&Window<'_>>| window.map_or(0, |w| ((start - w.first) / 4) as u32);
+        let mut words =
+            vec![count as u32, groups[0] * LANES as u32, quad(windows.get(1)), quad(windows.get(2))];
+        // Of the input and of the output of the pool, whichever way the kernel goes.
+        let (mut input, mut output) = (&layout.shape, &shape);
+        if std::ptr::eq(self.shader, &AVG_POOL_INPUT) {
+            std::mem::swap(&mut input, &mut output);
+        }
+        let mut pair = |pair: [usize; 2]| words.extend(pair.map(|x| x.min(MOST) as u32));
+        pair([input[2], input[3]]);
+        pair([output[2], output[3]]);
+        let one = Pool2d {
+            kernel: [1; 2],
+            stride: [1; 2],
+            padding: [0; 2],
+            dilation: [1; 2],
+            ceil_mode: false,
+            count_include_pad: false,
+        };
+        let pool = self.pool.unwrap_or(&one);
+        [pool.kernel, pool.stride, pool.padding, pool.dilation].into_iter().for_each(&mut pair);
+        words.extend([layout.strides[2] as u32, layout.strides[3] as u32, u32::from(pool.count_include_pad)]);
+        let planes = Layout {
+            shape: Shape::new(&layout.shape[..2]),
+            strides: Strides::from_slice(&layout.strides[..2]),
+            offset: layout.offset,
+        };
+        let planes = [planes];
+        let axes = Axes::of(&planes[0].shape, &planes);
+        strided::words(&axes, &planes, &[windows[0].first], &mut words);
+        let (dtype, rank, adaptive) =
+            (word_for_bool(self.out.dtype), strided::rank(&axes), self.pool.is_none());
+        let bindings: SmallVec<[Binding<'_>; 3]> = windows.iter().map(|window| window.binding).collect();
+        let launch = Launch {
+            variant: &[dtype as u32, rank as u32, u32::from(adaptive)],
+            bindings: &bindings,
+            words: &words,
+            groups,
+        };
+        let mut recorder = shared.recorder();
+        self.shader.launch(shared, &mut recorder, &launch, || constants(self.shader, dtype, rank, adaptive))
+    }
+
+    /// The parts of the operand, the result and the places that are needed, or `None` if one is too large.
+    fn windows(
+        &self,
+        shared: &Shared,
+        layout: &Layout,
+        start: usize,
+        count: usize,
+    ) -> Option<SmallVec<[Window<'a>; 3]>> {
+        let size = self.out.dtype.size();
+        let (low, high) = layout.span().unwrap_or((0, 0));
+        let mut windows = SmallVec::new();
+        windows.push(Window::new(shared, self.x.buffer, low, high, size)?);
+        for out in [Some(self.out), self.places].into_iter().flatten() {
+            windows.push(Window::new(shared, out.buffer, start, start + count - 1, out.dtype.size())?);
+        }
+        Some(windows)
     }
 }
 
-impl fmt::Debug for Buffer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Buffer({} bytes on {})", self.len, self.device.adapter())
-    }
+/// Bytes stand for bool, which has no order.
+fn word_for_bool(dtype: DType) -> DType {
+    if dtype == DType::Bool { DType::U8 } else { dtype }
 }
 
-/// The size of the class that serves `len` bytes: eight classes between powers of two, so that at most
-/// an eighth is wasted.
-pub(super) fn class(len: usize) -> u64 {
-    let len = (len as u64).max(GRAIN);
-    let step = (1u64 << len.ilog2()) / 8;
-    len.next_multiple_of(step.max(GRAIN))
+fn constants(shader: &Shader, dtype: DType, rank: usize, adaptive: bool) -> String {
+    let value = wgsl::value(dtype);
+    let values = ["a", "b", "c", "d"].map(String::from);
+    let largest = match Type::of(dtype) {
+        _ if shader.name != MAX_POOL.name => String::new(),
+        Some(Type::F32) => "fn beats(x: f32, best: f32) -> bool { return x > best || isnan_f32(x); }\n\
+                            fn lowest() -> f32 { return -inf_f32(); }\n"
+            .into(),
+        ty => {
+            let lowest = match dtype {
+                DType::I8 => "-128".into(),
+                DType::I16 => "-32768".into(),
+                _ if ty == Some(Type::I32) => "(-2147483647 - 1)".into(),
+                _ if ty == Some(Type::I64) => "(-9223372036854775807li - 1li)".into(),
+                _ => format!("{value}(0)"),
+            };
+            format!(
+                "fn beats(x: {value}, best: {value}) -> bool {{ return x > best; }}\n\
+                 fn lowest() -> {value} {{ return {lowest}; }}\n"
+            )
+        }
+    };
+    format!(
+        "alias Value = {value};
+const ADAPTIVE: bool = {adaptive};
+@group(0) @binding(0) var<storage, read_write> x: array<{}>;
+@group(0) @binding(1) var<storage, read_write> y: array<{}>;
+{}{largest}fn load_x(at: u32) -> Value {{ return {}; }}
+fn store_quad(quad: u32, a: Value, b: Value, c: Value, d: Value) {{\n{}}}\n",
+        wgsl::storage(dtype, false),
+        wgsl::storage(dtype, true),
+        strided::text(rank, &["x"]),
+        wgsl::load(dtype, "x", "at"),
+        wgsl::store_quad(dtype, "y", "quad", values),
+    )
 }
 
-/// What a device's memory is used for, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    pub in_use: u64,
-    pub peak: u64,
-    /// Freed and kept for reuse.
-    pub kept: u64,
-}
-
-#[derive(Default)]
-pub(super) struct Pool {
-    /// Freed buffers by size, each with the moment of its release; the newest last.
-    free: BTreeMap<u64, VecDeque<(u64, Raw)>>,
-    releases: u64,
-    usage: Usage,
-}
-
-impl Pool {
-    pub fn usage(&self) -> Usage {
-        self.usage
-    }
-
-    /// A freed buffer of this size, of those that the batch `not_in` does not use.
-    pub fn take(&mut self, size: u64, not_in: Option<u64>) -> Option<Raw> {
-        let free = self.free.get_mut(&size)?;
-        let at = free.iter().rposition(|(_, raw)| Some(raw.batch.load(Ordering::Relaxed)) != not_in)?;
-        let (_, raw) = free.remove(at)?;
-        self.usage.kept -= size;
-        Some(raw)
-    }
-
-    /// Counts a buffer as handed out.
-    pub fn handed_out(&mut self, size: u64) {
-        self.usage.in_use += size;
-        self.usage.peak = self.usage.peak.max(self.usage.in_use);
-    }
-
-    /// Keeps a buffer that nobody uses any more, and returns the oldest ones that no longer fit.
-    pub fn give_back(&mut self, raw: Raw) -> Vec<Raw> {
-        let size = raw.wgpu.size();
-        self.usage.in_use -= size;
-        self.usage.kept += size;
-        self.releases += 1;
-        self.free.entry(size).or_default().push_back((self.releases, raw));
-        self.evict(self.usage.peak.max(KEPT_AT_LEAST))
-    }
-
-    /// Removes kept buffers, oldest first, until at most `limit` bytes are kept.
-    pub fn evict(&mut self, limit: u64) -> Vec<Raw> {
-        let mut evicted = vec![];
-        while self.usage.kept > limit {
-            let oldest = self.free.iter().filter_map(|(&size, free)| Some((free.front()?.0, size))).min();
-            let Some((_, size)) = oldest else { break };
-            if let Some((_, raw)) = self.free.get_mut(&size).and_then(VecDeque::pop_front) {
-                self.usage.kept -= size;
-                evicted.push(raw);
+/// All variants of the shaders of this file.
+pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
+    let mut all = vec![];
+    for &dtype in DType::ALL.iter().filter(|dtype| !matches!(dtype, DType::Bool | DType::F64)) {
+        for shader in [&MAX_POOL, &AVG_POOL, &AVG_POOL_INPUT] {
+            for (rank, adaptive) in [(1, false), (2, true)] {
+                if dtype.is_float() || shader.name == MAX_POOL.name {
+                    let text = constants(shader, dtype, rank, adaptive);
+                    let name = format!("{} {dtype} {rank} {adaptive}", shader.name);
+                    all.push((name, shader.source(&text, parameters)));
+                }
             }
         }
-        evicted
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn classes_waste_at_most_an_eighth_and_hold_whole_vectors() {
-        assert_eq!(class(0), GRAIN);
-        for len in (1..100_000).step_by(37).chain([1 << 20, (1 << 20) + 1, 3_000_000_000]) {
-            let size = class(len);
-            assert!(size >= len as u64 && size.is_multiple_of(GRAIN));
-            assert!(size <= (len as u64 + GRAIN).max(len as u64 + len as u64 / 8), "{len}: {size}");
-            assert_eq!(class(size as usize), size, "a class serves its own size");
-        }
-    }
+    all
 }

@@ -2,10 +2,11 @@
 //! when a result is read, when enough has been recorded, or when its parameters fill the arena. Uploads
 //! and read-backs keep their place in the order.
 
+use super::bounds::Checks;
 use super::cache::Cache;
 use super::device::Shared;
+use super::memory::Raw;
 use super::pipeline::Pipeline;
-use super::pool::Raw;
 use crate::bail;
 use crate::core::Result;
 use smallvec::SmallVec;
@@ -48,6 +49,8 @@ pub(super) struct Queue {
     /// The number of the batch being recorded; buffers remember the last batch that used them.
     batch: u64,
     uploaded: u64,
+    /// Of indices, by kernels that were recorded since the last read-back.
+    pub checks: Checks,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     bind_groups: Cache<BindGroupKey, wgpu::BindGroup>,
     arena: wgpu::Buffer,
@@ -76,6 +79,7 @@ impl Queue {
             kernels: 0,
             batch: 1,
             uploaded: 0,
+            checks: Checks::default(),
             in_flight: VecDeque::new(),
             bind_groups: Cache::new(BIND_GROUPS_KEPT),
             arena,

@@ -368,30 +368,86 @@ pub(super) fn load_lane(dtype: DType, name: &str, at: &str, loaded: &str, lane: 
     }
 }
 
-/// Statements that store four values as the quad `at` of the buffer `name`.
-pub(super) fn store_quad(dtype: DType, name: &str, at: &str, values: [String; 4]) -> String {
-    let bits = |value: &String| match dtype {
+/// The bits of a value of an 8 or 16-bit dtype.
+fn bits(dtype: DType, value: &str) -> String {
+    match dtype {
         DType::Bool => format!("select(0u, 1u, {value})"),
-        DType::U8 => value.clone(),
         DType::I8 => format!("(bitcast<u32>({value}) & 0xffu)"),
-        DType::U16 => value.clone(),
         DType::I16 => format!("(bitcast<u32>({value}) & 0xffffu)"),
         DType::F16 => format!("f16_from_f32({value})"),
-        _ => format!("bf16_from_f32({value})"),
-    };
+        DType::BF16 => format!("bf16_from_f32({value})"),
+        _ => value.into(),
+    }
+}
+
+/// Statements that store four values as the quad `at` of the buffer `name`.
+pub(super) fn store_quad(dtype: DType, name: &str, at: &str, values: [String; 4]) -> String {
     let [a, b, c, d] = &values;
     match dtype.size() {
         1 => {
-            let [a, b, c, d] = [bits(a), bits(b), bits(c), bits(d)];
+            let [a, b, c, d] = [a, b, c, d].map(|value| bits(dtype, value));
             format!("    {name}[{at}] = {a} | ({b} << 8u) | ({c} << 16u) | ({d} << 24u);\n")
         }
         2 => {
-            let [a, b, c, d] = [bits(a), bits(b), bits(c), bits(d)];
+            let [a, b, c, d] = [a, b, c, d].map(|value| bits(dtype, value));
             format!("    {name}[{at}] = vec2<u32>({a} | ({b} << 16u), {c} | ({d} << 16u));\n")
         }
         4 => format!("    {name}[{at}] = {}({a}, {b}, {c}, {d});\n", storage(dtype, true)),
         _ => (0..4).map(|i| format!("    {name}[{at} * 4u + {i}u] = {};\n", values[i])).collect(),
     }
+}
+
+/// The type of a storage buffer of `dtype` that is written element by element: words that hold several
+/// may be shared by invocations and are atomic.
+pub(super) fn shared_storage(dtype: DType) -> String {
+    if dtype.size() < 4 { "atomic<u32>".into() } else { storage(dtype, false) }
+}
+
+/// [`load`] from such a buffer.
+pub(super) fn load_shared(dtype: DType, name: &str, at: &str) -> String {
+    match dtype.size() {
+        1 => unpack(dtype, &format!("(atomicLoad(&{name}[{at} >> 2u]) >> (({at} & 3u) * 8u))")),
+        2 => unpack(dtype, &format!("(atomicLoad(&{name}[{at} >> 1u]) >> (({at} & 1u) * 16u))")),
+        _ => load(dtype, name, at),
+    }
+}
+
+/// Statements that store an element into such a buffer. Each element has one writer, so what it turns over
+/// in a word with `xor` nobody else touches.
+pub(super) fn store_shared(dtype: DType, name: &str, at: &str, value: &str) -> String {
+    let (per_word, mask, width) = match dtype.size() {
+        1 => (2, "0xffu", 8),
+        2 => (1, "0xffffu", 16),
+        _ => return format!("    {name}[{at}] = {value};\n"),
+    };
+    let (bits, lanes) = (bits(dtype, value), (1 << per_word) - 1);
+    format!(
+        "    let shift = ({at} & {lanes}u) * {width}u;
+    let old = atomicLoad(&{name}[{at} >> {per_word}u]);
+    atomicXor(&{name}[{at} >> {per_word}u], (((old >> shift) ^ {bits}) & {mask}) << shift);\n"
+    )
+}
+
+/// The sum of two elements; integers wrap, floats are rounded when they are stored.
+pub(super) fn sum(dtype: DType, a: &str, b: &str) -> String {
+    let sum = format!("({a} + {b})");
+    if dtype.is_float() { sum } else { narrow(dtype, sum) }
+}
+
+/// A dtype that has the size of elements that are moved as bits, and a type on every device: words, for
+/// 64 bits two of them.
+pub(super) fn bits_of(dtype: DType) -> DType {
+    match dtype.size() {
+        1 => DType::U8,
+        2 => DType::U16,
+        4 => DType::U32,
+        _ => DType::F64,
+    }
+}
+
+/// The type of the values that `load` and `store_quad` take and give.
+pub(super) fn value(dtype: DType) -> &'static str {
+    Type::of(dtype).map_or("vec2<u32>", Type::name)
 }
 
 /// The low bits of a word as an element of an integer dtype of at most 32 bits.

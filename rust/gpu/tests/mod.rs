@@ -1,12 +1,16 @@
 //! Kernels and memory on a real driver: the adapter that `OXON_GPU_ADAPTER` names, or Mesa's lavapipe. Without
 //! one they are skipped and say so; `OXON_REQUIRE_GPU=1` makes that a failure.
 
+mod conv;
 mod elementwise;
+mod index;
 mod kernels;
 mod memory;
+mod pool;
 mod reference;
 mod rows;
 mod scan;
+mod scatter;
 
 use super::*;
 use crate::core::layout::Layout;
