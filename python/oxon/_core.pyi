@@ -661,6 +661,23 @@ def _rebuild_generator(state: tuple[_Int, _Int]) -> Generator: ...
 def _record(
     inputs: Sequence[Tensor], outputs: Sequence[Tensor], backward: Callable[..., Any]
 ) -> list[Tensor]: ...
+def _sequence(
+    cell: str,
+    reverse: _Bool,
+    gi: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    states: Sequence[Tensor],
+    keep: _Bool,
+) -> tuple[list[Tensor], list[Tensor], Tensor | None]: ...
+def _sequence_back(
+    cell: str,
+    reverse: _Bool,
+    weight: Tensor,
+    around: Sequence[Tensor],
+    kept: Tensor | None,
+    grads: Sequence[Tensor],
+) -> tuple[Tensor, Tensor, list[Tensor]]: ...
 def _set_anomaly_enabled(on: _Bool) -> _Bool: ...
 def _set_grad_enabled(on: _Bool) -> _Bool: ...
 def adaptive_avg_pool1d(x: Tensor, output_size: _Sizes) -> Tensor: ...

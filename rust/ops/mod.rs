@@ -17,6 +17,7 @@ pub mod norm;
 pub mod pool;
 pub mod random;
 pub mod rearrange;
+pub mod recurrent;
 pub mod reduce;
 mod rule;
 pub mod search;

@@ -114,8 +114,11 @@ class _Recurrent(Module):
             outputs = []
             for suffix in self._suffixes:
                 at = f"_l{layer}{suffix}"
-                gi = F.linear(x, getattr(self, f"weight_ih{at}"), getattr(self, f"bias_ih{at}", None))
                 weight, bias = getattr(self, f"weight_hh{at}"), getattr(self, f"bias_hh{at}", None)
+                own = getattr(self, f"bias_ih{at}", None)
+                if self._cell.joint and own is not None:
+                    bias, own = own + bias, None
+                gi = F.linear(x, getattr(self, f"weight_ih{at}"), own)
                 state = tuple(each[len(finals)] for each in states)
                 output, final = sequence(self._cell, suffix != "", gi, weight, bias, state)
                 outputs.append(output)
