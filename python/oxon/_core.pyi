@@ -643,6 +643,9 @@ def xlogy(a: _TensorLike, b: _TensorLike, /) -> Tensor: ...
 
 # table functions: end
 def _after_fork_in_child() -> None: ...
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: _Bool, scale: _Float
+) -> Tensor: ...
 def _backward(
     tensors: Sequence[Tensor],
     gradients: Sequence[Tensor | None] | None = None,

@@ -2,6 +2,7 @@
 //! file or folder a kernel. It knows neither the graph nor Python.
 
 mod arg;
+mod attention;
 mod combine;
 pub mod conv;
 mod copy;
@@ -75,6 +76,10 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         Kernel::AdaptiveAvgPool => pools::adaptive_avg(&inputs[0], out),
         Kernel::AdaptiveAvgPoolInput => pools::adaptive_avg_input(&inputs[0], out),
         Kernel::AdaptiveMaxPool => pools::adaptive_max(&inputs[0], out, &outputs[1]),
+        Kernel::Attention { causal, scale } => attention::attention(*causal, *scale, inputs, outputs),
+        Kernel::AttentionInput { causal, scale } => {
+            attention::attention_input(*causal, *scale, inputs, outputs)
+        }
         Kernel::Recurrent { cell, reverse } => recurrent::recurrent(*cell, *reverse, inputs, outputs),
         Kernel::RecurrentInput { cell, reverse } => {
             recurrent::recurrent_input(*cell, *reverse, inputs, outputs)

@@ -105,7 +105,7 @@ pub const NOT_YET: &[&str] = &[
 
 /// Kernels that operations compose of others on this backend and never record here, by [`Kernel::name`].
 /// Each may leave the list with a shader of its own.
-pub const COMPOSED: &[&str] = &["recurrent", "recurrent_input"];
+pub const COMPOSED: &[&str] = &["attention", "attention_input", "recurrent", "recurrent_input"];
 
 /// Records one kernel. Outputs are row-major and as large as their shapes say; the first may be the very
 /// buffer of a row-major input of the same size that nobody else reads.
@@ -143,6 +143,8 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         | Kernel::AdaptiveAvgPool
         | Kernel::AdaptiveAvgPoolInput
         | Kernel::AdaptiveMaxPool
+        | Kernel::Attention { .. }
+        | Kernel::AttentionInput { .. }
         | Kernel::Recurrent { .. }
         | Kernel::RecurrentInput { .. }
         | Kernel::Take { .. }

@@ -249,6 +249,20 @@ pub enum Kernel {
     /// Values and places, as `MaxPool`; the gradient is `MaxPoolInput`.
     AdaptiveMaxPool,
 
+    /// softmax(scale Q Kᵀ + mask) V of q (…, L, E), k (…, S, E) and v (…, S, V), whose leading sizes are equal
+    /// and whose last axes have neighbours, and maybe a mask (…, L, S) of their dtype. Causal queries i see
+    /// keys 0 to i. Outputs are (…, L, V) and the logarithms of the sums of exponentials (…, L); a query
+    /// that sees no key gives zeros and −∞.
+    Attention {
+        causal: bool,
+        scale: f64,
+    },
+    /// The gradients of q, k and v, from both outputs of `Attention`, the first one's gradient, and its
+    /// inputs.
+    AttentionInput {
+        causal: bool,
+        scale: f64,
+    },
     /// All steps of a recurrent layer: gi (L, N, gates·H), the recurrent weight (gates·H, H), the initial
     /// states (N, H), which are h and for an LSTM c, and optionally the recurrent bias (gates·H), to each
     /// state before and after all steps (L + 1, N, H), and (L, N, 4·H) for the gradient, if that is an
@@ -343,6 +357,8 @@ impl Kernel {
             Kernel::AdaptiveAvgPool => "adaptive_avg_pool",
             Kernel::AdaptiveAvgPoolInput => "adaptive_avg_pool_input",
             Kernel::AdaptiveMaxPool => "adaptive_max_pool",
+            Kernel::Attention { .. } => "attention",
+            Kernel::AttentionInput { .. } => "attention_input",
             Kernel::Recurrent { .. } => "recurrent",
             Kernel::RecurrentInput { .. } => "recurrent_input",
             Kernel::Take { .. } => "take",

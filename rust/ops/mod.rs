@@ -2,6 +2,7 @@
 //! happen at the call, so that an error is raised at the user's line; nothing here computes.
 
 pub mod advanced;
+pub mod attention;
 pub mod cast;
 pub mod compare;
 pub mod conv;

@@ -327,6 +327,8 @@ fn samples() -> Vec<Kernel> {
         Kernel::AdaptiveAvgPool,
         Kernel::AdaptiveAvgPoolInput,
         Kernel::AdaptiveMaxPool,
+        Kernel::Attention { causal: false, scale: 1.0 },
+        Kernel::AttentionInput { causal: false, scale: 1.0 },
         Kernel::Recurrent { cell: Cell::Lstm, reverse: false },
         Kernel::RecurrentInput { cell: Cell::Lstm, reverse: false },
         Kernel::Take { axis: 0 },
