@@ -3,7 +3,7 @@
 //! ```text
 //! for heads, for blocks of 256 queries                                      all threads
 //!   scale the queries
-//!   for blocks of 192 keys, of which some query sees one
+//!   for blocks of 384 keys, of which some query sees one
 //!     pack the keys, transposed: panels of 48
 //!     for strips of 8 queries
 //!       scores with those keys that one of them sees, in the first level of cache
@@ -16,7 +16,7 @@
 
 use std::ops::Range;
 
-use super::rows::{Finish, Weights};
+use super::rows::{Finish, Scaled, Weights};
 use super::{Float, Heads};
 use crate::core::Result;
 use crate::cpu::conv::scratch;
@@ -27,7 +27,7 @@ use crate::cpu::view::Out;
 use crate::cpu::work::{Shared, try_parallel};
 
 const QUERIES: usize = 256;
-const KEYS: usize = 192;
+const KEYS: usize = 384;
 /// Multiply-adds that are worth a task.
 const TASK: usize = 512 << 10;
 /// From so many queries on packing pays.
@@ -86,11 +86,7 @@ fn queries<T: Float>(
         // large as what is written to them, and the results this caller's.
         unsafe {
             let from = h.q.of(head).from(rows.start, 0);
-            for row in 0..rows.len() {
-                for col in 0..h.size {
-                    *q.add(row * h.size + col) = *from.from(row, col).at * h.scale;
-                }
-            }
+            Scaled { from, rows: rows.len(), cols: h.size, by: h.scale, to: q }.run();
             for block in blocks.iter() {
                 let block = times(block, lanes, keys);
                 let panels =

@@ -263,6 +263,50 @@ impl<T: Float> OnLanes for Slopes<T> {
     }
 }
 
+/// Rows times a number, to rows that follow each other.
+pub struct Scaled<T> {
+    pub from: Matrix<T>,
+    pub rows: usize,
+    pub cols: usize,
+    pub by: T,
+    pub to: *mut T,
+}
+
+impl<T: Float> Scaled<T> {
+    /// # Safety
+    /// As for [`Weights::run`].
+    pub unsafe fn run(self) {
+        dispatch(isa::get(), self);
+    }
+
+    #[inline(always)]
+    fn each<S: Lanes<Elem = T>>(self) {
+        let by = Vector(S::splat(self.by));
+        for row in 0..self.rows {
+            let (from, to) = (self.from.from(row, 0).at, self.to.wrapping_add(row * self.cols));
+            for at in (0..self.cols).step_by(S::WIDTH) {
+                // SAFETY: what `run` promises.
+                unsafe {
+                    let (from, to, left) = (from.add(at), to.add(at), self.cols - at);
+                    if left >= S::WIDTH {
+                        (Vector(S::load(from)) * by).0.store(to);
+                    } else {
+                        (Vector(S::load_part(from, left)) * by).0.store_part(to, left);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: Float> OnLanes for Scaled<T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        self.each::<<T as Real>::In<A>>();
+    }
+}
+
 /// Products of rows, `a · b`.
 pub struct Dots<T> {
     pub a: Matrix<T>,

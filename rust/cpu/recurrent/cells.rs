@@ -3,7 +3,7 @@
 
 use crate::cpu::isa;
 use crate::cpu::lanes::{Arch, Lanes, OnLanes, Real, Vector, dispatch};
-use crate::ir::elementwise::{UnaryFloat, UnaryNumber, op};
+use crate::ir::elementwise::{UnaryNumber, op};
 use crate::ir::kernel::Cell;
 use crate::ir::value::{Float, Number};
 
@@ -57,6 +57,16 @@ fn sigmoids<S: Lanes>(a: Vector<S>, b: Vector<S>) -> [Vector<S>; 2] {
     let b = (-b).at_most(40.0).exp() + 1.0;
     let both = 1.0 / (a * b);
     [both * b, both * a]
+}
+
+/// The logistic function of one and the tangent of the other, with one division as well:
+/// tanh(b) = t / (t + 2) with t = exp(2 b) − 1, which is 1 beyond 20.
+#[inline(always)]
+fn sigmoid_and_tanh<S: Lanes>(a: Vector<S>, b: Vector<S>) -> [Vector<S>; 2] {
+    let a = (-a).at_most(40.0).exp() + 1.0;
+    let t = (b + b).at_most(40.0).expm1();
+    let both = 1.0 / (a * (t + 2.0));
+    [both * (t + 2.0), both * a * t]
 }
 
 #[inline(always)]
@@ -127,8 +137,7 @@ impl Formula for Lstm {
     #[inline(always)]
     fn forward<S: Lanes>(gi: [Vector<S>; MOST], gh: [Vector<S>; MOST], state: [Vector<S>; 2]) -> Step<S> {
         let [i, f] = sigmoids(gi[0] + gh[0], gi[1] + gh[1]);
-        let g = (gi[2] + gh[2]).tanh();
-        let o = <op::sigmoid as UnaryFloat>::apply(gi[3] + gh[3]);
+        let [o, g] = sigmoid_and_tanh(gi[3] + gh[3], gi[2] + gh[2]);
         let c = f * state[1] + i * g;
         Step { state: [o * c.tanh(), c], kept: [i, f, g, o] }
     }

@@ -2,7 +2,7 @@
 //! inputs' share of the gates of all steps, is a product made before. The cells' formulas are in `cells.rs`.
 //!
 //! ```text
-//! pack U: for blocks of two vectors of hidden units, a panel for each gate      all threads
+//! pack U: for blocks of three vectors of hidden units, a panel for each gate      all threads
 //! for steps
 //!   for blocks of units, for groups of sequences                                all threads
 //!     for strips of 8 sequences
@@ -42,10 +42,10 @@ use crate::core::{DType, Result};
 use crate::ir::kernel::Cell;
 
 /// Vectors of units in a block.
-const VECTORS: usize = 2;
+const VECTORS: usize = 3;
 /// Rows and elements of a row that a tile has at most.
 const ROWS: usize = 8;
-const WIDTH: usize = 32;
+const WIDTH: usize = 48;
 /// From so many sequences on tiles pay; and how many units fewer have in a block.
 const TILED: usize = 4;
 const FEW_WIDTH: usize = 64;
