@@ -138,7 +138,8 @@ impl Call {
         operands.extend(self.operands()?);
         let shapes = [(queries, size), (keys, size), (keys, self.value)];
         let dtype = self.q.dtype();
-        let spec = |(rows, columns)| Ok(Spec { shape: Shape::checked(OP, &self.full(rows, columns))?, dtype });
+        let spec =
+            |(rows, columns)| Ok(Spec { shape: Shape::checked(OP, &self.full(rows, columns))?, dtype });
         let specs = shapes.into_iter().map(spec).collect::<Result<Specs>>()?;
         let kernel = Kernel::AttentionInput { causal: self.causal, scale: self.scale };
         Ok(Tensor::pending(Device::Cpu, kernel, operands, specs)?.into_vec())
@@ -163,7 +164,8 @@ impl Call {
         }
         let axis = scores.rank() - 1;
         // A query that sees no key has weights of zero, and no gradient.
-        let unseen = binary(E::eq, &reduce::extreme(&scores.detach(), &[axis], true, true)?, f64::NEG_INFINITY)?;
+        let unseen =
+            binary(E::eq, &reduce::extreme(&scores.detach(), &[axis], true, true)?, f64::NEG_INFINITY)?;
         let scores = elementwise::select(&unseen, 0.0, &scores)?;
         let p = elementwise::select(&unseen, 0.0, &norm::softmax(&scores, axis)?)?;
         let dp = matmul::matmul(g, &t(&self.v)?)?;

@@ -53,14 +53,7 @@ fn linear(x: T<'_, '_>, weight: T<'_, '_>, bias: Opt<'_, '_>) -> Out {
 
 /// softmax(scale q kᵀ + mask) v without all scores in memory; `nn/functional/attention.py` is the caller.
 #[pyfunction]
-fn _attention(
-    q: T<'_, '_>,
-    k: T<'_, '_>,
-    v: T<'_, '_>,
-    mask: Opt<'_, '_>,
-    causal: bool,
-    scale: f64,
-) -> Out {
+fn _attention(q: T<'_, '_>, k: T<'_, '_>, v: T<'_, '_>, mask: Opt<'_, '_>, causal: bool, scale: f64) -> Out {
     out(attention::attention(&value(q), &value(k), &value(v), maybe(mask).as_ref(), causal, scale))
 }
 

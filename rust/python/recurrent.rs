@@ -32,8 +32,7 @@ fn _sequence(
     let states = args::tensors("recurrent", states)?;
     let bias = bias.map(value);
     let cell = Cell::parse(cell)?;
-    let found =
-        recurrent::sequence(cell, reverse, &value(gi), &value(weight), bias.as_ref(), &states, keep)?;
+    let found = recurrent::sequence(cell, reverse, &value(gi), &value(weight), bias.as_ref(), &states, keep)?;
     Ok((list(found.outputs), list(found.around), found.kept.map(PyTensor::new)))
 }
 

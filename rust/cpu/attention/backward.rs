@@ -45,8 +45,7 @@ unsafe impl<T> Sync for Seen<T> {}
 pub(super) fn run<T: Float>(h: &Heads<T>, seen: &[View], outputs: &[Out]) -> Result<()> {
     let [dq, dk, dv] = [0, 1, 2].map(|i| Shared::<T>::new(outputs[i].ptr.cast()));
     let sizes = [h.queries * h.size, h.keys * h.size, h.keys * h.value];
-    let seen =
-        Seen { out: Each::new(&seen[0]), lse: seen[1].first().cast::<T>(), dout: Each::new(&seen[2]) };
+    let seen = Seen { out: Each::new(&seen[0]), lse: seen[1].first().cast::<T>(), dout: Each::new(&seen[2]) };
     let blocks = Even::at_most(h.keys.div_ceil(h.table.lanes), (BLOCK / h.table.lanes).max(1));
     let ranges = Even::new(blocks.parts, TASKS.div_ceil(h.heads.max(1)).clamp(1, blocks.parts));
     let own = if ranges.parts > 1 { ranges.parts * h.heads * sizes[0] } else { 0 };
@@ -57,11 +56,8 @@ pub(super) fn run<T: Float>(h: &Heads<T>, seen: &[View], outputs: &[Out]) -> Res
     try_parallel(items.div_ceil(each), |task| {
         for item in task * each..items.min((task + 1) * each) {
             let (head, range) = (item / ranges.parts, ranges.part(item % ranges.parts));
-            let keys = times(
-                blocks.part(range.start).start..blocks.part(range.end - 1).end,
-                h.table.lanes,
-                h.keys,
-            );
+            let keys =
+                times(blocks.part(range.start).start..blocks.part(range.end - 1).end, h.table.lanes, h.keys);
             // SAFETY: these parts of the results are this item's.
             let [dq, dk, dv] = unsafe {
                 [
@@ -183,13 +179,25 @@ fn keys_of<T: Float>(
                         let (ld, first, queries) = (wide, skip, count);
                         let (slopes, rows) = (to, rows);
                         Slopes {
-                            scores, slopes, ld, rows, first, queries, unseen, more, mask, scale, lse, delta
+                            scores,
+                            slopes,
+                            ld,
+                            rows,
+                            first,
+                            queries,
+                            unseen,
+                            more,
+                            mask,
+                            scale,
+                            lse,
+                            delta,
                         }
                         .run();
                         if skip == count {
                             continue;
                         }
-                        let left = |at: *mut T| Matrix { at: at.add(skip).cast_const(), rs: wide as isize, cs: 1 };
+                        let left =
+                            |at: *mut T| Matrix { at: at.add(skip).cast_const(), rs: wide as isize, cs: 1 };
                         let at = part.start + strip.start;
                         let dv = dv.as_mut_ptr().add(at * h.value);
                         let depth = count - skip;
@@ -203,7 +211,8 @@ fn keys_of<T: Float>(
                     for strip in Even::at_most(count, most).iter() {
                         let row = block.start + strip.start;
                         let last = row + strip.len();
-                        let depth = if h.causal { part.len().min(last.saturating_sub(first)) } else { part.len() };
+                        let depth =
+                            if h.causal { part.len().min(last.saturating_sub(first)) } else { part.len() };
                         if depth == 0 {
                             continue;
                         }

@@ -89,8 +89,7 @@ fn queries<T: Float>(
             Scaled { from, rows: rows.len(), cols: h.size, by: h.scale, to: q }.run();
             for block in blocks.iter() {
                 let block = times(block, lanes, keys);
-                let panels =
-                    packed.then(|| h.panels(k.from(block.start, 0), block.len(), h.size, kt));
+                let panels = packed.then(|| h.panels(k.from(block.start, 0), block.len(), h.size, kt));
                 let values = h.right(v.from(block.start, 0), block.len(), h.value, vt);
                 for strip in strips.iter() {
                     let (row, count) = (rows.start + strip.start, strip.len());
@@ -101,7 +100,8 @@ fn queries<T: Float>(
                         continue;
                     }
                     let near = block.len().min(last as usize);
-                    let a = Matrix { at: q.add(strip.start * h.size).cast_const(), rs: h.size as isize, cs: 1 };
+                    let a =
+                        Matrix { at: q.add(strip.start * h.size).cast_const(), rs: h.size as isize, cs: 1 };
                     match &panels {
                         Some(panels) => h.scores(a, count, panels, 0..near, scores, wide),
                         None => dots(h, a, count, k.from(block.start, 0), near, scores, wide),

@@ -173,8 +173,7 @@ impl<T: Float> Heads<T> {
         if cols == 0 {
             return;
         }
-        let mut tile =
-            Tile { k, n: cols, a: a.at, lda: a.rs, b: b.at, ldb: b.rs, c, ldc: cols, add };
+        let mut tile = Tile { k, n: cols, a: a.at, lda: a.rs, b: b.at, ldb: b.rs, c, ldc: cols, add };
         if rows == 1 {
             // SAFETY: the caller's promises.
             return unsafe { (table.row)(&tile) };
