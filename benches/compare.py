@@ -315,6 +315,75 @@ def convolution(lib: dict[str, Any], sizes: tuple[int, ...], train: bool) -> dic
     return tasks
 
 
+def attention(lib: dict[str, Any], shape: tuple[int, ...], causal: bool, train: bool) -> dict[str, Task]:
+    """Attention of queries, keys and values (N, heads, L, E), forward or forward and backward."""
+    np, ox = lib["numpy"], lib["oxon"]
+    rng = np.random.default_rng(0)
+    values = [rng.standard_normal(shape, dtype=np.float32) for _ in range(4)]
+
+    def task(module: Any, finish: Callable[[list[Any]], object]) -> Task:
+        function = module.nn.functional.scaled_dot_product_attention
+        q, k, v, weight = (module.tensor(x) for x in values)
+        leaves = [x.requires_grad_() for x in (q, k, v)]
+        if not train:
+
+            def forward() -> None:
+                with module.no_grad():
+                    finish([function(q, k, v, is_causal=causal)])
+
+            return forward
+
+        def step() -> None:
+            for leaf in leaves:
+                leaf.grad = None
+            function(q, k, v, is_causal=causal).backward(weight)
+            finish([leaf.grad for leaf in leaves])
+
+        return step
+
+    tasks = {"oxon": task(ox, ox.flush)}
+    if torch := lib.get("torch"):
+        tasks["torch"] = task(torch, lambda _: None)
+    return tasks
+
+
+def recurrent(lib: dict[str, Any], kind: str, batch: int, train: bool) -> dict[str, Task]:
+    """An LSTM or GRU of 256 units over 64 steps of 64 features, forward or forward and backward."""
+    np, ox = lib["numpy"], lib["oxon"]
+    x = np.random.default_rng(0).standard_normal((64, batch, 64), dtype=np.float32)
+
+    def task(module: Any, finish: Callable[[list[Any]], object]) -> Task:
+        layer, given = getattr(module.nn, kind)(64, 256), module.tensor(x)
+        parameters = list(layer.parameters())
+        if not train:
+
+            def forward() -> None:
+                with module.no_grad():
+                    finish([layer(given)[0]])
+
+            return forward
+
+        def step() -> None:
+            for parameter in parameters:
+                parameter.grad = None
+            layer(given)[0].sum().backward()
+            finish([parameter.grad for parameter in parameters])
+
+        return step
+
+    tasks = {"oxon": task(ox, ox.flush)}
+    if torch := lib.get("torch"):
+        tasks["torch"] = task(torch, lambda _: None)
+    return tasks
+
+
+HEADS = {
+    "12x4x64x32 causal": ((12, 4, 64, 32), True),
+    "8x6x256x64 causal": ((8, 6, 256, 64), True),
+    "8x6x256x64": ((8, 6, 256, 64), False),
+    "1x8x1024x64 causal": ((1, 8, 1024, 64), True),
+}
+
 LAYERS = {
     "7x7 s2 3-64 at 224": (8, 3, 64, 224, 7, 2, 1),
     "3x3 64 at 56": (8, 64, 64, 56, 3, 1, 1),
@@ -355,6 +424,17 @@ def all_tasks(lib: dict[str, Any]) -> dict[str, Callable[[], dict[str, Task]]]:
     for label, sizes in LAYERS.items():
         out[f"conv {label}"] = lambda sizes=sizes: convolution(lib, sizes, False)
         out[f"conv {label} and back"] = lambda sizes=sizes: convolution(lib, sizes, True)
+    for label, (shape, causal) in HEADS.items():
+        out[f"attention {label}"] = lambda shape=shape, causal=causal: attention(lib, shape, causal, False)
+        out[f"attention {label} and back"] = lambda shape=shape, causal=causal: attention(
+            lib, shape, causal, True
+        )
+    for kind in ("LSTM", "GRU"):
+        for batch in (1, 32):
+            for name, train in (("", False), (" and back", True)):
+                out[f"{kind} b{batch}{name}"] = lambda kind=kind, batch=batch, train=train: recurrent(
+                    lib, kind, batch, train
+                )
     out["step mlp b128"] = lambda: training(lib, "mlp")
     out["step cnn b64"] = lambda: training(lib, "cnn")
     return out

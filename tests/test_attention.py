@@ -222,7 +222,11 @@ def test_leading_axes_broadcast_and_sum_up() -> None:
 
 
 def test_empty_attention() -> None:
-    for shapes in (((0, 4, 5), (0, 6, 5), (0, 6, 2)), ((3, 0, 5), (3, 6, 5), (3, 6, 2)), ((4, 5), (6, 5), (6, 0))):
+    for shapes in (
+        ((0, 4, 5), (0, 6, 5), (0, 6, 2)),
+        ((3, 0, 5), (3, 6, 5), (3, 6, 2)),
+        ((4, 5), (6, 5), (6, 0)),
+    ):
         leaves = [ox.ones(*shape, requires_grad=True) for shape in shapes]
         out = F.scaled_dot_product_attention(*leaves)
         assert out.shape == (*shapes[0][:-1], shapes[2][-1])

@@ -338,10 +338,14 @@ def both_ways(monkeypatch: pytest.MonkeyPatch, run: Any) -> list[Any]:
 
 @pytest.mark.parametrize("kind", ["tanh", "relu", "LSTM", "GRU"])
 @pytest.mark.parametrize("sizes", [(1, 1, 2, 3), (7, 1, 5, 40), (4, 3, 2, 33), (5, 33, 3, 70)])
-def test_the_kernel_is_the_composition(monkeypatch: pytest.MonkeyPatch, kind: str, sizes: tuple[int, ...]) -> None:
+def test_the_kernel_is_the_composition(
+    monkeypatch: pytest.MonkeyPatch, kind: str, sizes: tuple[int, ...]
+) -> None:
     steps, batch, inputs, hidden = sizes
     options = {"nonlinearity": kind} if kind in ("tanh", "relu") else {}
-    layer = getattr(nn, "RNN" if options else kind)(inputs, hidden, bidirectional=True, dtype=ox.float64, **options)
+    layer = getattr(nn, "RNN" if options else kind)(
+        inputs, hidden, bidirectional=True, dtype=ox.float64, **options
+    )
     x = draw(steps, batch, inputs)
     states = [draw(2, batch, hidden, seed=s) for s in range(1 + (kind == "LSTM"))]
 

@@ -170,8 +170,7 @@ def _pair(name: str, hx: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...] | N
 class RNN(_Recurrent):
     """An Elman network: hₜ = tanh(W xₜ + b + U hₜ₋₁ + d) (Elman, "Finding structure in time", 1990).
 
-    Composed of the core's operations: one matrix product for the inputs of all steps of a layer and
-    direction, and one for each step's hidden state.
+    One matrix product for the inputs of all steps of a layer and direction, and one kernel for the steps.
 
     Args:
         input_size: the number I of features of a step.
@@ -236,7 +235,7 @@ class LSTM(_Recurrent):
 
     i, f, g, o = W xₜ + b + U hₜ₋₁ + d;  cₜ = σ(f) cₜ₋₁ + σ(i) tanh(g);  hₜ = σ(o) tanh(cₜ)
 
-    Composed of the core's operations, as `RNN` is; the gates of a step run as one loop.
+    As in `RNN`, the steps of a layer and direction are one kernel.
 
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional: as `RNN`'s.
@@ -294,7 +293,7 @@ class GRU(_Recurrent):
     r = σ(Wᵣ xₜ + bᵣ + Uᵣ hₜ₋₁ + dᵣ), z likewise;  n = tanh(Wₙ xₜ + bₙ + r (Uₙ hₜ₋₁ + dₙ));
     hₜ = (1 - z) n + z hₜ₋₁
 
-    Composed of the core's operations, as `RNN` is; the gates of a step run as one loop.
+    As in `RNN`, the steps of a layer and direction are one kernel.
 
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional: as `RNN`'s.

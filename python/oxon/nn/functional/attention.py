@@ -33,9 +33,9 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """softmax(scale Q Kᵀ + mask) V (Vaswani et al., 2017, https://arxiv.org/abs/1706.03762).
 
-    On the CPU the scores are never all in memory, which is linear in L and S, forward and backward. Elsewhere,
-    with dropout, and where the mask requires a gradient, they are: then it is composed of other operations.
-    Half floats are computed in float32 on the CPU.
+    On the CPU the scores are never all in memory, which grows with L + S only, forward and backward, and half
+    floats are computed in float32. With dropout, where the mask requires a gradient, and on other devices,
+    it is composed of other operations, and the scores are `(*, L, S)` in memory.
 
     Args:
         query, key, value: floats `(*, L, E)`, `(*, S, E)` and `(*, S, V)`; the leading axes broadcast.
