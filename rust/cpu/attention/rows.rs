@@ -45,8 +45,15 @@ impl<T: Float> Weights<T> {
             // SAFETY: what `run` promises; rows are padded to whole vectors.
             unsafe {
                 let scores = self.scores.add(row * self.ld);
-                let mut most = Vector::<S>(S::splat(low));
+                let mut most = S::splat(low);
                 let mut at = 0;
+                if self.mask.is_none() {
+                    while at + S::WIDTH <= seen {
+                        // NaN is left out here; its weight is NaN, and so is the row.
+                        most = S::load(scores.add(at)).max(most);
+                        at += S::WIDTH;
+                    }
+                }
                 while at < seen {
                     let count = S::WIDTH.min(seen - at);
                     let mut x = if count == S::WIDTH {
@@ -58,9 +65,10 @@ impl<T: Float> Weights<T> {
                         x = x + added::<S>(mask.from(row, at).at, mask.cs, count);
                         x.0.store(scores.add(at));
                     }
-                    most = most.maximum(x);
+                    most = x.0.max(most);
                     at += S::WIDTH;
                 }
+                let most = Vector::<S>(most);
                 let before = if self.first { low } else { *self.max.add(row) };
                 let max = Vector(across::<Max, S>(most)).maximum(Vector(before)).0;
                 *self.max.add(row) = max;
@@ -77,18 +85,17 @@ impl<T: Float> Weights<T> {
                 }
                 let base = Vector(S::splat(base));
                 let mut at = 0;
-                while at < seen {
-                    let count = S::WIDTH.min(seen - at);
-                    let mut w = if count == S::WIDTH {
-                        decay(Vector(S::load(scores.add(at))) - base)
-                    } else {
-                        decay(load_part(scores.add(at), count, S::splat(low)) - base)
-                    };
-                    if count < S::WIDTH {
-                        // Infinities leave NaN where nothing is.
-                        let inside = S::load(T::PLACES.as_ptr()).lt(S::splat(<T as Real>::of(count as f64)));
-                        w = Vector::select(inside, w, Vector::of(0.0));
-                    }
+                while at + S::WIDTH <= seen {
+                    let w = decay(Vector(S::load(scores.add(at))) - base);
+                    sum = sum + w;
+                    w.0.store(scores.add(at));
+                    at += S::WIDTH;
+                }
+                if at < seen {
+                    let w = decay(load_part(scores.add(at), seen - at, S::splat(low)) - base);
+                    // Infinities leave NaN where nothing is.
+                    let count = S::splat(<T as Real>::of((seen - at) as f64));
+                    let w = Vector::select(S::load(T::PLACES.as_ptr()).lt(count), w, Vector::of(0.0));
                     sum = sum + w;
                     w.0.store(scores.add(at));
                     at += S::WIDTH;
