@@ -4,10 +4,14 @@
 //!
 //! Nodes keep program order. Elementwise nodes of one iteration space join into one program; such a
 //! program becomes the prologue of a reduction that alone reads it, or the epilogue of a product that
-//! it alone reads. A node joins a group only if no path leaves the group and comes back.
+//! it alone reads. A node joins a group only if no path leaves the group and comes back; the groups of its
+//! other operands then follow it, under the same condition.
 
+mod builder;
+
+use self::builder::Builder;
 use crate::core::DType;
-use crate::ir::{Elementwise, Program, Reg, Step};
+use crate::ir::{Elementwise, Program, Reg};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -152,6 +156,12 @@ impl Bits {
         self.0[i / 64] |= 1 << (i % 64);
     }
 
+    fn remove(&mut self, i: usize) {
+        if let Some(word) = self.0.get_mut(i / 64) {
+            *word &= !(1 << (i % 64));
+        }
+    }
+
     fn contains(&self, i: usize) -> bool {
         self.0.get(i / 64).is_some_and(|w| w >> (i % 64) & 1 == 1)
     }
@@ -168,6 +178,7 @@ impl Bits {
 
 /// A kernel in the making.
 struct Group {
+    /// In program order; none if another group has them now.
     members: Vec<usize>,
     elementwise: bool,
     space: u32,
@@ -231,11 +242,12 @@ impl Planner<'_> {
         if self.fuse && item.kind.is_elementwise() {
             // The latest group first: it holds the nearest producer.
             near.sort_unstable_by(|a, b| b.cmp(a));
-            for home in near {
-                if self.can_join(home, i, &after) {
-                    self.join(home, i, after);
-                    return;
+            if let Some(n) = near.iter().position(|&home| self.can_join(home, i, &after)) {
+                self.join(near[n], i, after);
+                for &other in near.iter().skip(n + 1) {
+                    self.merge(near[n], other);
                 }
+                return;
             }
         }
         self.home[i] = self.groups.len();
@@ -260,17 +272,12 @@ impl Planner<'_> {
         }
         let mut members = self.groups[home].members.clone();
         members.push(i);
-        let chain = self.chain(&members, None);
-        members.len() <= MAX_STEPS
-            && chain.inputs.len() <= MAX_INPUTS
-            && chain.program.outputs.len() <= MAX_OUTPUTS + 1
+        self.is_small(&members)
     }
 
     fn join(&mut self, home: usize, i: usize, mut after: Bits) {
         self.home[i] = home;
-        if let Some(word) = after.0.get_mut(home / 64) {
-            *word &= !(1 << (home % 64));
-        }
+        after.remove(home);
         self.groups[home].members.push(i);
         self.groups[home].after.union(&after);
         for group in &mut self.groups {
@@ -278,6 +285,51 @@ impl Planner<'_> {
                 group.after.union(&after);
             }
         }
+    }
+
+    /// Makes group `other`, whose values group `home` reads, part of it, if nothing stands between the two, no
+    /// member is read out of order, and the program stays small.
+    fn merge(&mut self, home: usize, other: usize) {
+        let mut after = self.groups[home].after.clone();
+        after.union(&self.groups[other].after);
+        let between = (0..self.groups.len()).any(|g| {
+            let group = &self.groups[g].after;
+            g != home && g != other && after.contains(g) && (group.contains(home) || group.contains(other))
+        });
+        let mut members = [&self.groups[home].members[..], &self.groups[other].members[..]].concat();
+        members.sort_unstable();
+        let out_of_order = members.iter().flat_map(|&i| &self.items[i].sources).any(|source| match *source {
+            Source::Inside { node, whole, .. } => !whole && members.contains(&(node as usize)),
+            Source::Outside { .. } => false,
+        });
+        if between || out_of_order || !self.is_small(&members) {
+            return;
+        }
+        for &i in &self.groups[other].members {
+            self.home[i] = home;
+        }
+        after.remove(home);
+        after.remove(other);
+        for group in &mut self.groups {
+            if group.after.contains(other) {
+                group.after.remove(other);
+                group.after.insert(home);
+            }
+            if group.after.contains(home) {
+                group.after.union(&after);
+            }
+        }
+        self.groups[home].members = members;
+        self.groups[home].after = after;
+        let left = &mut self.groups[other];
+        (left.members, left.after, left.elementwise) = (vec![], Bits::default(), false);
+    }
+
+    fn is_small(&self, members: &[usize]) -> bool {
+        let chain = self.chain(members, None);
+        members.len() <= MAX_STEPS
+            && chain.inputs.len() <= MAX_INPUTS
+            && chain.program.outputs.len() <= MAX_OUTPUTS + 1
     }
 
     /// Whether anybody but `members` needs the value of member `i`.
@@ -442,8 +494,10 @@ impl Planner<'_> {
         let rank =
             |g: usize| std::cmp::Reverse((*self.groups[g].members.last().expect("groups are not empty"), g));
         let mut missing: Vec<usize> = needs.iter().map(|n| n.len()).collect();
-        let mut heap: std::collections::BinaryHeap<_> =
-            (0..count).filter(|&g| missing[g] == 0 && !absorbed[g]).map(rank).collect();
+        let mut heap: std::collections::BinaryHeap<_> = (0..count)
+            .filter(|&g| missing[g] == 0 && !absorbed[g] && !self.groups[g].members.is_empty())
+            .map(rank)
+            .collect();
         let mut order = Vec::with_capacity(count);
         while let Some(std::cmp::Reverse((_, g))) = heap.pop() {
             order.push(g);
@@ -455,88 +509,6 @@ impl Planner<'_> {
             }
         }
         order
-    }
-}
-
-/// A chain in the making.
-struct Builder<'a> {
-    planner: &'a Planner<'a>,
-    program: Program,
-    inputs: Vec<OperandRef>,
-    scalars: Vec<ScalarRef>,
-    /// Values of items, and of places outside the chain.
-    regs: FxHashMap<usize, Reg>,
-    places: FxHashMap<u32, Reg>,
-}
-
-impl<'a> Builder<'a> {
-    fn new(planner: &'a Planner<'a>) -> Builder<'a> {
-        Builder {
-            planner,
-            program: Program::default(),
-            inputs: vec![],
-            scalars: vec![],
-            regs: FxHashMap::default(),
-            places: FxHashMap::default(),
-        }
-    }
-
-    fn scalar(&mut self, from: ScalarRef, dtype: DType) -> Reg {
-        self.scalars.push(from);
-        self.program.scalars.push(dtype);
-        Reg::Scalar(self.scalars.len() as u16 - 1)
-    }
-
-    /// The `n`-th operand of item `i`.
-    fn operand(&mut self, i: usize, n: usize, dtype: DType) -> Reg {
-        let source = self.planner.items[i].sources[n];
-        if let Source::Inside { node, whole, .. } = source {
-            let node = node as usize;
-            if whole && let Some(&reg) = self.regs.get(&node) {
-                return reg;
-            }
-            if self.planner.fuse && matches!(self.planner.items[node].kind, Kind::Fill { .. }) {
-                return self.scalar(ScalarRef::Fill { node }, dtype);
-            }
-        }
-        if let Some(&reg) = self.places.get(&source.place()) {
-            return reg;
-        }
-        self.inputs.push(OperandRef { node: i, operand: n });
-        self.program.inputs.push(dtype);
-        let reg = Reg::Input(self.program.inputs.len() as u16 - 1);
-        self.places.insert(source.place(), reg);
-        reg
-    }
-
-    fn step(&mut self, step: Step) -> Reg {
-        self.program.steps.push(step);
-        Reg::Step(self.program.steps.len() as u16 - 1)
-    }
-
-    /// Adds an elementwise item.
-    fn add(&mut self, i: usize) {
-        let planner = self.planner;
-        let reg = match &planner.items[i].kind {
-            Kind::Apply { op, dtype, args } => {
-                let mut registers = [Reg::Scalar(0); 3];
-                for (n, arg) in args.iter().enumerate() {
-                    let dtype = if *op == Elementwise::r#where && n == 0 { DType::Bool } else { *dtype };
-                    registers[n] = match arg {
-                        PlanArg::Operand(at) => self.operand(i, *at as usize, dtype),
-                        PlanArg::Scalar => self.scalar(ScalarRef::Arg { node: i, arg: n }, dtype),
-                    };
-                }
-                self.step(Step::Apply { op: *op, dtype: *dtype, args: registers })
-            }
-            Kind::Cast { from, to } => {
-                let arg = self.operand(i, 0, *from);
-                self.step(Step::Cast { from: *from, to: *to, arg })
-            }
-            Kind::Copy { dtype } => self.operand(i, 0, *dtype),
-            _ => unreachable!("groups of several hold elementwise items"),
-        };
-        self.regs.insert(i, reg);
     }
 }
 

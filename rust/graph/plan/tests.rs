@@ -60,6 +60,27 @@ fn no_path_leaves_a_group_and_returns() {
 }
 
 #[test]
+fn groups_that_meet_become_one() {
+    // Two chains of their own, and what takes both: an optimizer's two means and its step.
+    let outside = Source::Outside { place: 1 };
+    let items = [unary(outside, false), unary(outside, true), binary(inside(0, true), inside(1, true))];
+    assert_eq!(names(&plan(&items, true)), ["pointwise [0, 1, 2] -> [1, 2]"]);
+}
+
+#[test]
+fn groups_with_a_kernel_between_them_do_not_meet() {
+    let outside = Source::Outside { place: 1 };
+    // 0 -> the reduction 1 -> 2, which reads both, beside a chain 3 that reads 0 in order and 2.
+    let items = [
+        unary(outside, true),
+        reduction(0),
+        binary(outside, inside(1, false)),
+        binary(inside(2, true), inside(0, true)),
+    ];
+    assert_eq!(names(&plan(&items, true)), ["pointwise [0] -> [0]", "node 1", "pointwise [2, 3] -> [2, 3]"]);
+}
+
+#[test]
 fn chains_become_prologues_and_epilogues() {
     let items = [unary(Source::Outside { place: 1 }, false), reduction(0)];
     assert_eq!(names(&plan(&items, true)), ["prologue [0] of 1"]);
