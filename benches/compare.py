@@ -6,7 +6,7 @@ of oxon` with its 95 % interval. A ratio of 1 is a tie, 2 means that oxon takes 
 ratio of at least 0.95.
 
 `--only REGEX` picks tasks, `--rounds N` (at least 15), `--threads N` for all libraries, `--compile` adds
-`torch.compile`, `--json FILE` keeps the figures.
+`torch.compile`, `--markdown` prints a table for `docs/performance.md`, `--json FILE` keeps the figures.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--compile", action="store_true", help="torch.compile too, which takes its time")
+    parser.add_argument("--markdown", action="store_true", help="print a table in Markdown")
     parser.add_argument("--json", default=None)
     args = parser.parse_args()
     if args.rounds < 15:
@@ -77,6 +78,21 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def seconds(time: float) -> str:
+    """A time as people read it."""
+    return f"{time * 1e6:.1f} µs" if time < 1e-3 else f"{time * 1e3:.2f} ms"
+
+
+def plain(cells: list[str]) -> str:
+    """A line of the table on a screen."""
+    return f"{cells[0]:36}{cells[1]:>12}" + "".join(f"{cell:>24}" for cell in cells[2:])
+
+
+def markdown(cells: list[str]) -> str:
+    """The same in Markdown."""
+    return "| " + " | ".join(cells) + " |"
+
+
 def main() -> None:
     """Measure and print."""
     args = parse()
@@ -94,17 +110,18 @@ def main() -> None:
     )
     print(f"{processor()}, {os.cpu_count()} processors, {datetime.date.today()}")
     print("time of the peer / time of oxon: median [95 % interval]\n")
-    print(f"{'task':36}{'oxon':>12}" + "".join(f"{p:>24}" for p in peers))
+    row = markdown if args.markdown else plain
+    print(row(["task", "oxon", *peers]))
+    if args.markdown:
+        print("|---" * (len(peers) + 2) + "|")
     results = {}
     for name, make in TASKS.items():
         if not re.search(args.only, name):
             continue
         found = measure(make(lib), args.rounds)
         results[name] = found
-        line = f"{name:36}{found['oxon'] * 1e6:10.1f}µs"
-        for peer in peers:
-            line += f"{'{:.2f} [{:.2f}, {:.2f}]'.format(*found[peer]):>24}" if peer in found else f"{'–':>24}"
-        print(line, flush=True)
+        ratios = ["{:.2f} [{:.2f}, {:.2f}]".format(*found[peer]) if peer in found else "–" for peer in peers]
+        print(row([name, seconds(found["oxon"]), *ratios]), flush=True)
     if args.json:
         with open(args.json, "w") as file:
             json.dump({"info": info, "threads": args.threads, "results": results}, file, indent=1)

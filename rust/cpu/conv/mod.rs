@@ -5,11 +5,13 @@
 //! (`tile`) that reads its factors through tables of offsets; the geometry, any stride, dilation,
 //! padding and groups, is in the tables alone. `planes` lays out the input so that such tables exist,
 //! `correlate` drives the tile for the forward pass and the gradient of the input, `weight` for the
-//! gradient of the weights. Two shapes have ways of their own: `winograd` for 3×3 of stride 1, `depthwise`.
+//! gradient of the weights. Three shapes have ways of their own: `winograd` for 3×3 of stride 1, `pointwise` for
+//! 1×1, `depthwise`.
 
 mod correlate;
 mod depthwise;
 mod planes;
+mod pointwise;
 #[cfg(test)]
 pub mod reference;
 pub(super) mod scratch;
@@ -218,6 +220,10 @@ unsafe fn forward_at(
     y: *mut u8,
     done: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<()> {
+    if pointwise::fits(d) && dtype.is_float() {
+        // SAFETY: the caller's promises, passed on.
+        return unsafe { pointwise::run(isa, dtype, d, false, x, w, y, Some(done)) };
+    }
     if dtype == DType::F32 && winograd::pays(d) && d.y_count() > 0 {
         let job = Winograd::forward(d, x.cast(), w.cast(), y.cast(), Some(done));
         // SAFETY: the caller's promises, passed on.
@@ -236,6 +242,10 @@ unsafe fn backward_input_at(
     w: *const u8,
     dx: *mut u8,
 ) -> Result<()> {
+    if pointwise::fits(d) && dtype.is_float() {
+        // SAFETY: the caller's promises, passed on.
+        return unsafe { pointwise::run(isa, dtype, d, true, dy, w, dx, None) };
+    }
     if dtype == DType::F32 && winograd::pays(d) && d.x_count() > 0 {
         let job = Winograd::backward_input(d, dy.cast(), w.cast(), dx.cast());
         // SAFETY: the caller's promises, passed on.

@@ -81,7 +81,7 @@ pub unsafe fn matmul(
 ///
 /// # Safety
 /// As for `matmul`.
-unsafe fn matmul_on(
+pub(in crate::cpu) unsafe fn matmul_on(
     isa: Isa,
     dtype: DType,
     g: &Gemm,
