@@ -264,6 +264,15 @@ unsafe fn backward_weight_at(
     dy: *const u8,
     dw: *mut u8,
 ) -> Result<()> {
+    if pointwise::weight_fits(d, dtype) && d.w_count() > 0 {
+        // SAFETY: the caller's promises, passed on.
+        return unsafe {
+            match dtype {
+                DType::F64 => pointwise::weight::<f64>(isa, dtype, d, x.cast(), dy.cast(), dw.cast()),
+                _ => pointwise::weight::<f32>(isa, dtype, d, x.cast(), dy.cast(), dw.cast()),
+            }
+        };
+    }
     if dtype == DType::F32 && winograd::weight_pays(d) {
         let (x, dy, dw) = (x.cast(), dy.cast(), dw.cast());
         let job = WinogradWeight { dims: d, x, dy, dw, elements: winograd::ELEMENTS };
