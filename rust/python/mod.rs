@@ -5,6 +5,7 @@ mod args;
 mod buffer;
 mod convert;
 mod create;
+mod device;
 mod dlpack;
 mod dtype;
 mod errors;
@@ -45,6 +46,7 @@ mod _core {
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
         runtime::init(m)?;
+        device::init(m)?;
         dtype::init(m)?;
         table::init(m)?;
         create::init(m)?;

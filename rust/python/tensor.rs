@@ -393,7 +393,7 @@ impl PyTensor {
             } else if let Ok(name) = arg.extract::<String>()
                 && DType::parse(&name).is_none()
             {
-                device = Some(Device::parse(&name)?);
+                device = Some(super::device::parse(arg.py(), &name)?);
             } else {
                 to_dtype = Some(dtype::extract(&arg)?);
             }
