@@ -159,6 +159,118 @@ def test_errors_of_attention() -> None:
             call(*arguments)
 
 
+# The kernel, which does not keep the scores, beside the composition that does.
+
+
+def composed(q: ox.Tensor, k: ox.Tensor, v: ox.Tensor, causal: bool, mask: ox.Tensor | None) -> ox.Tensor:
+    """The same by matrix products and a softmax."""
+    scores = q @ k.mT * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = ox.where(mask, scores, -INFINITY) if mask.dtype == ox.bool else scores + mask
+    if causal:
+        places = ox.arange(q.shape[-2]).unsqueeze(1) >= ox.arange(k.shape[-2])
+        scores = ox.where(places, scores, -INFINITY)
+    return scores.softmax(-1) @ v
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(1, 40), (3, 3), (70, 70), (33, 130), (300, 20)])
+@pytest.mark.parametrize("kind", ["none", "causal", "bool", "float", "padding"])
+def test_the_kernel_is_the_composition(queries: int, keys: int, kind: str) -> None:
+    values = [draw(2, n, 3, e, seed=s) for s, (n, e) in enumerate([(queries, 9), (keys, 9), (keys, 17)])]
+    mask = None
+    if kind == "bool":
+        allowed = draw(queries, keys, seed=7) > -0.5
+        allowed[:, 0] = True
+        mask = ox.tensor(allowed)
+    elif kind == "float":
+        mask = ox.tensor(draw(2, 1, queries, keys, seed=8))
+    elif kind == "padding":
+        allowed = np.ones((2, 1, 1, keys), bool)
+        allowed[1, ..., keys // 2 + 1 :] = False
+        mask = ox.tensor(allowed)
+    found = []
+    for function in (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, mask, is_causal=kind == "causal"),
+        lambda q, k, v: composed(q, k, v, kind == "causal", mask),
+    ):
+        leaves = [t64(x).requires_grad_() for x in values]
+        out = function(*(leaf.transpose(1, 2) for leaf in leaves))  # heads behind sequences
+        (out * t64(draw(*out.shape, seed=9))).sum().backward()
+        found.append([out.detach(), *(leaf.grad for leaf in leaves)])
+    for actual, expected in zip(*found, strict=True):
+        assert_close(actual, expected.numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [ox.float16, ox.bfloat16, ox.float32])
+def test_dtypes_of_attention(dtype: Any) -> None:
+    leaves = [t64(x).to(dtype).requires_grad_() for x in (Q, K, V)]
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    tolerance = {ox.float16: 2e-3, ox.bfloat16: 2e-2, ox.float32: 1e-6}[dtype]
+    out = F.scaled_dot_product_attention(*leaves, is_causal=True)
+    assert out.dtype == dtype
+    assert_close(out.double(), attention(*(x.detach().numpy() for x in exact), TRIANGLE), atol=tolerance)
+    out.sum().backward()
+    F.scaled_dot_product_attention(*exact, is_causal=True).sum().backward()
+    for single, double in zip(leaves, exact, strict=True):
+        assert single.grad.dtype == dtype
+        assert_close(single.grad.double(), double.grad.numpy(), atol=8 * tolerance)
+
+
+def test_leading_axes_broadcast_and_sum_up() -> None:
+    check_gradients(F.scaled_dot_product_attention, Q[0, 0], K[0], V[0])
+    check_gradients(F.scaled_dot_product_attention, Q[0], K[0, :1], V[0, 0])
+
+
+def test_empty_attention() -> None:
+    for shapes in (
+        ((0, 4, 5), (0, 6, 5), (0, 6, 2)),
+        ((3, 0, 5), (3, 6, 5), (3, 6, 2)),
+        ((4, 5), (6, 5), (6, 0)),
+    ):
+        leaves = [ox.ones(*shape, requires_grad=True) for shape in shapes]
+        out = F.scaled_dot_product_attention(*leaves)
+        assert out.shape == (*shapes[0][:-1], shapes[2][-1])
+        out.sum().backward()
+        for leaf in leaves:
+            assert leaf.grad.tolist() == ox.zeros_like(leaf).tolist()
+
+
+def test_a_mask_that_learns() -> None:
+    bias = t64(draw(4, 6, seed=3)).requires_grad_()
+    F.scaled_dot_product_attention(t64(Q), t64(K), t64(V), bias)[0, 0, 0, 0].backward()
+    assert bias.grad is not None
+    assert (bias.grad.numpy()[1:] == 0).all()
+    with ox.no_grad():
+        out = F.scaled_dot_product_attention(t64(Q), t64(K), t64(V), bias)
+    assert_close(out, attention(Q, K, V, added=bias.detach().numpy()))
+
+
+def test_second_gradients_pass_masks() -> None:
+    mask = ox.tensor(HOLES[:2, :3])
+    given = [t64(Q[0, 0, :2, :2]), t64(K[0, 0, :3, :2]), t64(V[0, 0, :3])]
+    assert ox.gradcheck(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, mask), given, order=2)
+
+
+def test_the_kernel_refuses_what_does_not_fit() -> None:
+    from oxon import _core
+
+    q, k, v = ox.ones(2, 4, 5), ox.ones(2, 6, 5), ox.ones(2, 6, 3)
+    for given, error in (
+        ((q[0, 0], k, v, None), ox.ShapeError),
+        ((q, k[..., :4], v, None), ox.ShapeError),
+        ((q, k, v[:, :5], None), ox.ShapeError),
+        ((q, k[:, :0], v[:, :0], None), ox.ShapeError),
+        ((q, ox.ones(3, 6, 5), v, None), ox.ShapeError),
+        ((q, k, v, ox.ones(4, 5)), ox.ShapeError),
+        ((q, k, v, ox.ones(2, 2, 4, 6)), ox.ShapeError),
+        ((q, k.double(), v, None), ox.DTypeError),
+        ((q.long(), k.long(), v.long(), None), ox.DTypeError),
+        ((q, k, v, ox.ones(4, 6).long()), ox.DTypeError),
+    ):
+        with pytest.raises(error, match="scaled_dot_product_attention: "):
+            _core._attention(*given, False, 1.0)
+
+
 # The module.
 
 X, Y, Z = draw(2, 4, 8), draw(2, 6, 8, seed=1), draw(2, 6, 8, seed=2)

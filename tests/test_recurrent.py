@@ -321,3 +321,107 @@ def test_they_learn_to_remember(kind: str) -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.1
+
+
+# The kernel of a whole sequence beside the composition of its steps.
+
+
+def both_ways(monkeypatch: pytest.MonkeyPatch, run: Any) -> list[Any]:
+    """What `run` gives with the kernel and without."""
+    from oxon.nn.functional import recurrent
+
+    found = [run()]
+    monkeypatch.setattr(recurrent, "has_kernel", lambda gi: False)
+    found.append(run())
+    return found
+
+
+@pytest.mark.parametrize("kind", ["tanh", "relu", "LSTM", "GRU"])
+@pytest.mark.parametrize("sizes", [(1, 1, 2, 3), (7, 1, 5, 40), (4, 3, 2, 33), (5, 33, 3, 70)])
+def test_the_kernel_is_the_composition(
+    monkeypatch: pytest.MonkeyPatch, kind: str, sizes: tuple[int, ...]
+) -> None:
+    steps, batch, inputs, hidden = sizes
+    options = {"nonlinearity": kind} if kind in ("tanh", "relu") else {}
+    layer = getattr(nn, "RNN" if options else kind)(
+        inputs, hidden, bidirectional=True, dtype=ox.float64, **options
+    )
+    x = draw(steps, batch, inputs)
+    states = [draw(2, batch, hidden, seed=s) for s in range(1 + (kind == "LSTM"))]
+
+    def run() -> list[ox.Tensor]:
+        layer.zero_grad()
+        leaves = [t64(value).requires_grad_() for value in (x, *states)]
+        given: Any = tuple(leaves[1:]) if kind == "LSTM" else leaves[1]
+        outputs = flat(layer(leaves[0], given))
+        sum((out * t64(draw(*out.shape, seed=5))).sum() for out in outputs).backward()
+        grads = [p.grad for p in [*leaves, *layer.parameters()]]
+        return [part.detach() for part in (*outputs, *grads)]
+
+    for actual, expected in zip(*both_ways(monkeypatch, run), strict=True):
+        assert_close(actual, expected.numpy(), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [ox.float16, ox.bfloat16])
+def test_half_floats_are_computed_in_float32(kind: str, dtype: Any) -> None:
+    layer = getattr(nn, kind)(3, 20).to(dtype)
+    exact = getattr(nn, kind)(3, 20, dtype=ox.float64)
+    exact.load_state_dict({key: value.double() for key, value in layer.state_dict().items()})
+    x = t64(draw(6, 4, 3)).to(dtype)
+    outputs, expected = flat(layer(x)), flat(exact(x.double()))
+    for actual, value in zip(outputs, expected, strict=True):
+        assert actual.dtype == dtype
+        assert_close(actual.double(), value.detach().numpy(), atol=2e-2)
+    outputs[0].sum().backward()
+    expected[0].sum().backward()
+    for single, double in zip(layer.parameters(), exact.parameters(), strict=True):
+        assert single.grad.dtype == dtype
+        assert_close(single.grad.double(), double.grad.numpy(), rtol=5e-2, atol=5e-1)
+
+
+def test_outputs_are_tensors_of_their_own() -> None:
+    layer = nn.LSTM(2, 3)
+    with ox.no_grad():
+        output, (h, c) = layer(ox.ones(4, 1, 2))
+        kept = output.tolist()
+        h += 1
+        c *= 0
+    assert output.tolist() == kept
+
+
+def test_the_kernel_refuses_what_does_not_fit() -> None:
+    from oxon import _core
+
+    gi, weight, bias, state = ox.ones(5, 2, 12), ox.ones(12, 3), ox.ones(12), ox.ones(2, 3)
+    both = [state, state]
+    for given, error in (
+        (("lstm", False, gi[0], weight, bias, both, True), ox.ShapeError),
+        (("lstm", False, gi, weight[:6], bias, both, True), ox.ShapeError),
+        (("lstm", False, gi, weight[:, :0], bias, both, True), ox.ShapeError),
+        (("lstm", False, gi, weight, bias[:5], both, True), ox.ShapeError),
+        (("lstm", False, gi[:0], weight, bias, both, True), ox.ShapeError),
+        (("lstm", False, gi, weight, bias, [state, state[:1]], True), ox.ShapeError),
+        (("lstm", False, gi, weight, bias, [state], True), ValueError),
+        (("gru", False, gi, weight, bias, [state], True), ox.ShapeError),
+        (("cell", False, gi, weight, bias, both, True), ValueError),
+        (("lstm", False, gi, weight.long(), bias, both, True), ox.DTypeError),
+    ):
+        with pytest.raises(error, match="recurrent: "):
+            _core._sequence(*given)
+    _, around, kept = _core._sequence("lstm", False, gi, weight, bias, both, True)
+    grads = [ox.ones(5, 2, 3), state, state]
+    assert kept is not None
+    assert len(_core._sequence_back("lstm", False, weight, around, kept, grads)[2]) == 2
+    for back, error in (
+        (("lstm", False, weight, around, None, grads), ValueError),
+        (("lstm", False, weight, around[:1], kept, grads), ValueError),
+        (("lstm", False, weight, around, kept, grads[:2]), ValueError),
+        (("lstm", False, weight, [around[0][:1]] * 2, kept, grads), ValueError),
+        (("lstm", False, weight, around, kept[:2], grads), ox.ShapeError),
+        (("lstm", False, weight, around, kept, [state, state, state]), ox.ShapeError),
+        (("lstm", False, weight, [a.half() for a in around], kept, grads), ox.DTypeError),
+        (("tanh", False, weight, around[:1], kept, grads[:2]), ValueError),
+    ):
+        with pytest.raises(error, match="recurrent: "):
+            _core._sequence_back(*back)

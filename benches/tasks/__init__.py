@@ -1,5 +1,13 @@
 """What is measured: a file for each family, each with its table of tasks."""
 
-from . import conv, matmul, overhead, rows, training
+from . import attention, conv, matmul, overhead, recurrent, rows, training
 
-TASKS = {**matmul.TASKS, **rows.TASKS, **overhead.TASKS, **conv.TASKS, **training.TASKS}
+TASKS = {
+    **matmul.TASKS,
+    **rows.TASKS,
+    **overhead.TASKS,
+    **conv.TASKS,
+    **attention.TASKS,
+    **recurrent.TASKS,
+    **training.TASKS,
+}

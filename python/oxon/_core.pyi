@@ -643,6 +643,9 @@ def xlogy(a: _TensorLike, b: _TensorLike, /) -> Tensor: ...
 
 # table functions: end
 def _after_fork_in_child() -> None: ...
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: _Bool, scale: _Float
+) -> Tensor: ...
 def _backward(
     tensors: Sequence[Tensor],
     gradients: Sequence[Tensor | None] | None = None,
@@ -661,6 +664,23 @@ def _rebuild_generator(state: tuple[_Int, _Int]) -> Generator: ...
 def _record(
     inputs: Sequence[Tensor], outputs: Sequence[Tensor], backward: Callable[..., Any]
 ) -> list[Tensor]: ...
+def _sequence(
+    cell: str,
+    reverse: _Bool,
+    gi: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    states: Sequence[Tensor],
+    keep: _Bool,
+) -> tuple[list[Tensor], list[Tensor], Tensor | None]: ...
+def _sequence_back(
+    cell: str,
+    reverse: _Bool,
+    weight: Tensor,
+    around: Sequence[Tensor],
+    kept: Tensor | None,
+    grads: Sequence[Tensor],
+) -> tuple[Tensor, Tensor, list[Tensor]]: ...
 def _set_anomaly_enabled(on: _Bool) -> _Bool: ...
 def _adapters() -> list[dict[str, Any]]: ...
 def _gpu_empty_cache(device: str) -> None: ...

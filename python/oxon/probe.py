@@ -66,14 +66,19 @@ def _trial() -> str:
         trial = subprocess.Popen(command, stdin=none, stdout=pipe, stderr=pipe)
     except OSError:
         return ""
-    with trial:
+    how = None
+    try:
+        out, err = trial.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        how = f"did not end within {seconds:g} s"
+        trial.kill()
         try:
-            out, err = trial.communicate(timeout=seconds)
-            how = None
+            out, err = trial.communicate(timeout=5)
         except subprocess.TimeoutExpired:
+            out, err = b"looking", b""  # it hangs in the kernel, where no signal reaches it
+    finally:
+        if trial.poll() is None:
             trial.kill()
-            out, err = trial.communicate()
-            how = f"did not end within {seconds:g} s"
     if b"looking" not in out:
         return ""  # this interpreter could not even load the package: it tells nothing about drivers
     if how is None:

@@ -2,6 +2,7 @@
 //! file or folder a kernel. It knows neither the graph nor Python.
 
 mod arg;
+mod attention;
 mod combine;
 pub mod conv;
 mod copy;
@@ -20,6 +21,7 @@ mod pool;
 mod pools;
 mod product;
 mod random;
+mod recurrent;
 mod reduce;
 #[cfg(test)]
 mod reference;
@@ -81,6 +83,14 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         Kernel::AdaptiveAvgPool => pools::adaptive_avg(&inputs[0], out),
         Kernel::AdaptiveAvgPoolInput => pools::adaptive_avg_input(&inputs[0], out),
         Kernel::AdaptiveMaxPool => pools::adaptive_max(&inputs[0], out, &outputs[1]),
+        Kernel::Attention { causal, scale } => attention::attention(*causal, *scale, inputs, outputs),
+        Kernel::AttentionInput { causal, scale } => {
+            attention::attention_input(*causal, *scale, inputs, outputs)
+        }
+        Kernel::Recurrent { cell, reverse } => recurrent::recurrent(*cell, *reverse, inputs, outputs),
+        Kernel::RecurrentInput { cell, reverse } => {
+            recurrent::recurrent_input(*cell, *reverse, inputs, outputs)
+        }
         Kernel::Take { axis } => index::take(*axis, &inputs[0], &inputs[1], out),
         Kernel::TakeInput { axis } => index::take_input(*axis, &inputs[0], &inputs[1], out),
         Kernel::Gather { axis } => index::gather(*axis, &inputs[0], &inputs[1], out),

@@ -38,7 +38,7 @@ pub fn matmul(inputs: &[View], epilogue: Option<&Fused>, out: &Out) -> Result<()
 }
 
 /// Where each matrix of a batch begins, in row-major order of the leading axes.
-fn offsets(layout: &Layout, lead: usize) -> SmallVec<[isize; 8]> {
+pub fn offsets(layout: &Layout, lead: usize) -> SmallVec<[isize; 8]> {
     let mut out: SmallVec<[isize; 8]> = SmallVec::from_elem(0, 1);
     for (&size, &stride) in layout.shape[..lead].iter().zip(&layout.strides) {
         let outer = std::mem::take(&mut out);

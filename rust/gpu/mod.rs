@@ -83,7 +83,8 @@ pub fn synchronize() -> Result<()> {
 
 /// Kernels that operations compose of others on this backend and never record here, by [`Kernel::name`].
 /// Each may leave the list with a shader of its own.
-pub const COMPOSED: &[&str] = &["normalize", "normalize_input"];
+pub const COMPOSED: &[&str] =
+    &["attention", "attention_input", "normalize", "normalize_input", "recurrent", "recurrent_input"];
 
 /// Records one kernel. Outputs are row-major and as large as their shapes say; the first may be the very
 /// buffer of a row-major input of the same size that nobody else reads.
@@ -133,7 +134,12 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         Kernel::Assign { window, mode } => assign::assign(window, *mode, &inputs[0], &inputs[1], out),
         Kernel::Concat { axis } => assign::concat(*axis, inputs, out),
 
-        Kernel::Normalize { .. } | Kernel::NormalizeInput { .. } => {
+        Kernel::Attention { .. }
+        | Kernel::AttentionInput { .. }
+        | Kernel::Normalize { .. }
+        | Kernel::NormalizeInput { .. }
+        | Kernel::Recurrent { .. }
+        | Kernel::RecurrentInput { .. } => {
             bail!(Device, "{name}: on the GPU this is composed of other kernels")
         }
     }

@@ -120,6 +120,20 @@ pub enum Scatter {
     Add,
 }
 
+/// What a recurrent layer does in a step, from the input's share gi and the last hidden state's share gh of
+/// the gates, which lie side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cell {
+    /// h' = tanh(gi + gh).
+    Tanh,
+    /// h' = max(gi + gh, 0).
+    Relu,
+    /// i, f, g, o = gi + gh; c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
+    Lstm,
+    /// r = σ(gi₁ + gh₁); z = σ(gi₂ + gh₂); n = tanh(gi₃ + r gh₃); h' = (1 − z) n + z h.
+    Gru,
+}
+
 /// What a random kernel draws. Element `i` depends on key and `offset + i` alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Distribution {
@@ -251,6 +265,37 @@ pub enum Kernel {
     /// Values and places, as `MaxPool`; the gradient is `MaxPoolInput`.
     AdaptiveMaxPool,
 
+    /// softmax(scale Q Kᵀ + mask) V of q (…, L, E), k (…, S, E) and v (…, S, V), whose leading sizes are equal
+    /// and whose last axes have neighbours, and maybe a mask (…, L, S) of their dtype. Causal queries i see
+    /// keys 0 to i. Outputs are (…, L, V) and the logarithms of the sums of exponentials (…, L); a query
+    /// that sees no key gives zeros and −∞.
+    Attention {
+        causal: bool,
+        scale: f64,
+    },
+    /// The gradients of q, k and v, from both outputs of `Attention`, the first one's gradient, and its
+    /// inputs.
+    AttentionInput {
+        causal: bool,
+        scale: f64,
+    },
+    /// All steps of a recurrent layer: gi (L, N, gates·H), the recurrent weight (gates·H, H), the initial
+    /// states (N, H), which are h and for an LSTM c, and optionally the recurrent bias (gates·H), to each
+    /// state before and after all steps (L + 1, N, H), and (L, N, 4·H) for the gradient, if that is an
+    /// output: the gates of an LSTM behind their functions; r, z, n and the hidden state's share of n of a
+    /// GRU. Reversed, steps are taken from the last to the first, and the initial state is the last.
+    Recurrent {
+        cell: Cell,
+        reverse: bool,
+    },
+    /// The gradients of gi, for a GRU of the hidden state's share as well, and of the initial states, from
+    /// the recurrent weight, the outputs of `Recurrent`, the gradients of all h (L, N, H) and of the last
+    /// states.
+    RecurrentInput {
+        cell: Cell,
+        reverse: bool,
+    },
+
     /// `x[…, index, …]` along `axis`: the axis is replaced by all axes of the index (input 1, int64,
     /// non-negative or −size…−1).
     Take {
@@ -330,6 +375,10 @@ impl Kernel {
             Kernel::AdaptiveAvgPool => "adaptive_avg_pool",
             Kernel::AdaptiveAvgPoolInput => "adaptive_avg_pool_input",
             Kernel::AdaptiveMaxPool => "adaptive_max_pool",
+            Kernel::Attention { .. } => "attention",
+            Kernel::AttentionInput { .. } => "attention_input",
+            Kernel::Recurrent { .. } => "recurrent",
+            Kernel::RecurrentInput { .. } => "recurrent_input",
             Kernel::Take { .. } => "take",
             Kernel::TakeInput { .. } => "take_input",
             Kernel::Gather { .. } => "gather",

@@ -2,6 +2,7 @@
 //! happen at the call, so that an error is raised at the user's line; nothing here computes.
 
 pub mod advanced;
+pub mod attention;
 pub mod cast;
 pub mod compare;
 pub mod conv;
@@ -17,6 +18,7 @@ pub mod norm;
 pub mod pool;
 pub mod random;
 pub mod rearrange;
+pub mod recurrent;
 pub mod reduce;
 mod rule;
 pub mod search;

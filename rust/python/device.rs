@@ -29,6 +29,7 @@ pub fn parse(py: Python<'_>, name: &str) -> PyResult<Device> {
     if name.starts_with("gpu") {
         try_elsewhere(py)?;
     }
+    // The first look may take a while.
     Ok(py.detach(|| Device::parse(name))?)
 }
 

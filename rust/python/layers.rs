@@ -5,7 +5,7 @@ use super::random::PyGenerator;
 use super::tensor::{Out, PyTensor, out};
 use crate::graph::Tensor;
 use crate::ir::conv::{Conv2d, Pool2d};
-use crate::ops::{self, conv, index, matmul, norm, pool};
+use crate::ops::{self, attention, conv, index, matmul, norm, pool};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -49,6 +49,12 @@ fn sizes<const N: usize>(
 #[pyo3(signature = (x, weight, bias=None))]
 fn linear(x: T<'_, '_>, weight: T<'_, '_>, bias: Opt<'_, '_>) -> Out {
     out(matmul::linear(&value(x), &value(weight), maybe(bias).as_ref()))
+}
+
+/// softmax(scale q kᵀ + mask) v without all scores in memory; `nn/functional/attention.py` is the caller.
+#[pyfunction]
+fn _attention(q: T<'_, '_>, k: T<'_, '_>, v: T<'_, '_>, mask: Opt<'_, '_>, causal: bool, scale: f64) -> Out {
+    out(attention::attention(&value(q), &value(k), &value(v), maybe(mask).as_ref(), causal, scale))
 }
 
 /// Cross-correlation of x (N, C, L) with weight (K, C/groups, R), to (N, K, L').
@@ -419,6 +425,7 @@ fn embedding(indices: T<'_, '_>, weight: T<'_, '_>, padding_idx: Option<i64>) ->
 pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     for function in [
         wrap_pyfunction!(linear, m)?,
+        wrap_pyfunction!(_attention, m)?,
         wrap_pyfunction!(conv1d, m)?,
         wrap_pyfunction!(conv2d, m)?,
         wrap_pyfunction!(conv_transpose1d, m)?,

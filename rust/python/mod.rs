@@ -21,6 +21,7 @@ mod numpy;
 #[allow(unsafe_op_in_unsafe_fn, reason = "what pyo3 makes of methods in macros")]
 mod operators;
 mod random;
+mod recurrent;
 mod runtime;
 mod select;
 #[allow(unsafe_op_in_unsafe_fn, reason = "what pyo3 makes of methods in macros")]
@@ -53,6 +54,7 @@ mod _core {
         convert::init(m)?;
         layers::init(m)?;
         losses::init(m)?;
+        recurrent::init(m)?;
         random::init(m)?;
         select::init(m)?;
         join::init(m)?;

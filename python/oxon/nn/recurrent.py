@@ -114,8 +114,11 @@ class _Recurrent(Module):
             outputs = []
             for suffix in self._suffixes:
                 at = f"_l{layer}{suffix}"
-                gi = F.linear(x, getattr(self, f"weight_ih{at}"), getattr(self, f"bias_ih{at}", None))
                 weight, bias = getattr(self, f"weight_hh{at}"), getattr(self, f"bias_hh{at}", None)
+                own = getattr(self, f"bias_ih{at}", None)
+                if self._cell.joint and own is not None:
+                    bias, own = own + bias, None
+                gi = F.linear(x, getattr(self, f"weight_ih{at}"), own)
                 state = tuple(each[len(finals)] for each in states)
                 output, final = sequence(self._cell, suffix != "", gi, weight, bias, state)
                 outputs.append(output)
@@ -167,8 +170,7 @@ def _pair(name: str, hx: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...] | N
 class RNN(_Recurrent):
     """An Elman network: hₜ = tanh(W xₜ + b + U hₜ₋₁ + d) (Elman, "Finding structure in time", 1990).
 
-    Composed of the core's operations: one matrix product for the inputs of all steps of a layer and
-    direction, and one for each step's hidden state.
+    One matrix product for the inputs of all steps of a layer and direction, and one kernel for the steps.
 
     Args:
         input_size: the number I of features of a step.
@@ -233,7 +235,7 @@ class LSTM(_Recurrent):
 
     i, f, g, o = W xₜ + b + U hₜ₋₁ + d;  cₜ = σ(f) cₜ₋₁ + σ(i) tanh(g);  hₜ = σ(o) tanh(cₜ)
 
-    Composed of the core's operations, as `RNN` is; the gates of a step run as one loop.
+    As in `RNN`, the steps of a layer and direction are one kernel.
 
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional: as `RNN`'s.
@@ -291,7 +293,7 @@ class GRU(_Recurrent):
     r = σ(Wᵣ xₜ + bᵣ + Uᵣ hₜ₋₁ + dᵣ), z likewise;  n = tanh(Wₙ xₜ + bₙ + r (Uₙ hₜ₋₁ + dₙ));
     hₜ = (1 - z) n + z hₜ₋₁
 
-    Composed of the core's operations, as `RNN` is; the gates of a step run as one loop.
+    As in `RNN`, the steps of a layer and direction are one kernel.
 
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional: as `RNN`'s.

@@ -12,7 +12,7 @@ mod depthwise;
 mod planes;
 #[cfg(test)]
 pub mod reference;
-mod scratch;
+pub(super) mod scratch;
 mod simd;
 #[cfg(test)]
 mod tests;

@@ -302,8 +302,9 @@ unsafe fn square<V: Vector, const WHOLE: bool>(
     }
 }
 
+/// Fetches a line into the first level of cache; a hint.
 #[inline(always)]
-fn prefetch<T>(at: *const T) {
+pub fn prefetch<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint; any address will do.
     unsafe {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::{Error, Scalar, rng};
 use crate::ir::conv::{Conv2d, Pool2d};
-use crate::ir::kernel::{Axes, Distribution, Reduce, Scan, Scatter};
+use crate::ir::kernel::{Axes, Cell, Distribution, Reduce, Scan, Scatter};
 use std::collections::HashSet;
 
 /// The product of strided matrices in float64, and the same of their absolute values, which bounds the
@@ -382,6 +382,10 @@ fn samples() -> Vec<Kernel> {
         Kernel::AdaptiveAvgPool,
         Kernel::AdaptiveAvgPoolInput,
         Kernel::AdaptiveMaxPool,
+        Kernel::Attention { causal: false, scale: 1.0 },
+        Kernel::AttentionInput { causal: false, scale: 1.0 },
+        Kernel::Recurrent { cell: Cell::Lstm, reverse: false },
+        Kernel::RecurrentInput { cell: Cell::Lstm, reverse: false },
         Kernel::Take { axis: 0 },
         Kernel::TakeInput { axis: 0 },
         Kernel::Gather { axis: 0 },

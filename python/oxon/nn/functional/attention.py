@@ -1,9 +1,20 @@
-"""Attention, composed of matrix products, masks and softmax."""
+"""Attention: the core's kernel, or where that cannot be matrix products, masks and softmax."""
 
 from __future__ import annotations
 
 from ... import _core
-from ..._core import DTypeError, ShapeError, Tensor, arange, dropout, matmul, softmax, where
+from ..._core import (
+    DTypeError,
+    ShapeError,
+    Tensor,
+    _attention,
+    arange,
+    dropout,
+    is_grad_enabled,
+    matmul,
+    softmax,
+    where,
+)
 from ._check import probability
 
 NAME = "scaled_dot_product_attention"
@@ -22,7 +33,9 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """softmax(scale Q Kᵀ + mask) V (Vaswani et al., 2017, https://arxiv.org/abs/1706.03762).
 
-    Composed of the core's operations, so the scores are `(*, L, S)` in memory.
+    On the CPU the scores are never all in memory, which grows with L + S only, forward and backward, and half
+    floats are computed in float32. With dropout, where the mask requires a gradient, and on other devices,
+    it is composed of other operations, and the scores are `(*, L, S)` in memory.
 
     Args:
         query, key, value: floats `(*, L, E)`, `(*, S, E)` and `(*, S, V)`; the leading axes broadcast.
@@ -57,6 +70,11 @@ def scaled_dot_product_attention(
     mask, dead = attn_mask, None
     if mask is not None:
         check_mask(NAME, "attn_mask", mask)
+    learned = mask is not None and mask.requires_grad and is_grad_enabled()
+    if query.device == "cpu" and not dropout_p and not learned:
+        factor = query.shape[-1] ** -0.5 if scale is None else scale
+        return _attention(query, key, value, mask, is_causal, factor)
+    if mask is not None:
         # A row of -inf has no softmax: such queries look everywhere, and their outcome is dropped.
         if is_bool(mask):
             dead = mask.any(-1, keepdim=True).logical_not()

@@ -1,13 +1,14 @@
 """Recurrent arithmetic: one step of each cell, its gradient, and a whole sequence as one recorded call.
 
 A sequence is a `Function` of its own because the gradients of its steps belong together: those of the
-recurrent weights are one matrix product over all steps instead of a sum of one for each. The layers that
-keep the parameters are in `nn/recurrent.py`.
+recurrent weights are one matrix product over all steps instead of a sum of one for each. On the CPU the steps
+are one kernel, forward and backward; elsewhere, and where gradients are differentiated again, they are
+composed of the core's operations by `run`. The layers that keep the parameters are in `nn/recurrent.py`.
 """
 
 from __future__ import annotations
 
-from ..._core import Tensor, cat, is_grad_enabled, linear, stack, where
+from ..._core import Tensor, _sequence, _sequence_back, cat, is_grad_enabled, linear, stack, where
 from ...autograd import Function, grad
 
 TYPE_CHECKING = False
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 class Cell:
     """One step. `gi` is the input's and `gh` the last hidden state's share of the gates, side by side."""
 
+    name: str
     gates: int
     states: int = 1
+    #: Whether only the sum of `gi` and `gh` counts, so that their biases may be added up first.
+    joint: bool = True
 
     def step(self, gi: Tensor, gh: Tensor, state: State) -> tuple[State, State]:
         """The next state, and what `back` wants to know beside it."""
@@ -38,6 +42,7 @@ class Cell:
 class TanhCell(Cell):
     """h' = tanh(gi + gh)."""
 
+    name = "tanh"
     gates = 1
 
     def step(self, gi: Tensor, gh: Tensor, state: State) -> tuple[State, State]:
@@ -51,6 +56,7 @@ class TanhCell(Cell):
 class ReluCell(Cell):
     """h' = max(gi + gh, 0)."""
 
+    name = "relu"
     gates = 1
 
     def step(self, gi: Tensor, gh: Tensor, state: State) -> tuple[State, State]:
@@ -64,6 +70,7 @@ class ReluCell(Cell):
 class LstmCell(Cell):
     """i, f, g, o = gi + gh; c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c')."""
 
+    name = "lstm"
     gates = 4
     states = 2
 
@@ -90,7 +97,9 @@ class LstmCell(Cell):
 class GruCell(Cell):
     """r = σ(gi₁ + gh₁); z = σ(gi₂ + gh₂); n = tanh(gi₃ + r gh₃); h' = (1 - z) n + z h."""
 
+    name = "gru"
     gates = 3
+    joint = False
 
     def step(self, gi: Tensor, gh: Tensor, state: State) -> tuple[State, State]:
         _, z, n, _ = self.parts(gi, gh)
@@ -110,7 +119,7 @@ class GruCell(Cell):
         return r, (iz + hz).sigmoid(), (inew + r * hnew).tanh(), hnew
 
 
-CELLS: dict[str, Cell] = {"tanh": TanhCell(), "relu": ReluCell(), "lstm": LstmCell(), "gru": GruCell()}
+CELLS: dict[str, Cell] = {cell.name: cell for cell in (TanhCell(), ReluCell(), LstmCell(), GruCell())}
 
 
 def sequence(
@@ -124,11 +133,19 @@ def sequence(
         weight, bias: `(gates H, H)` and `(gates H,)`, of the hidden state's share.
         state: what each step hands on, `(N, H)` each.
     """
+    result: State
     if is_grad_enabled():
-        result: State = Sequence.apply(cell, reverse, gi, weight, bias, *state)
+        result = Sequence.apply(cell, reverse, gi, weight, bias, *state)
+    elif has_kernel(gi):
+        result = tuple(_sequence(cell.name, reverse, gi, weight, bias, state, False)[0])
     else:
         result = run(cell, reverse, gi, weight, bias, state)
     return result[0], result[1:]
+
+
+def has_kernel(gi: Tensor) -> bool:
+    """Whether a whole sequence is one kernel where `gi` is."""
+    return gi.device == "cpu"
 
 
 def run(
@@ -153,7 +170,7 @@ def run(
 
 
 class Sequence(Function):
-    """`run`, whose gradient walks the steps back and leaves the weights' for one product at the end."""
+    """`run` or its kernel, whose gradient walks the steps back and leaves the weights' for one product."""
 
     @staticmethod
     def forward(
@@ -161,6 +178,11 @@ class Sequence(Function):
     ) -> State:
         ctx.cell, ctx.reverse = cell, reverse
         ctx.save_for_backward(gi, weight, bias, *state)
+        ctx.fused = has_kernel(gi)
+        if ctx.fused:
+            keep = any(ctx.needs_input_grad)
+            outputs, ctx.around, ctx.kept = _sequence(cell.name, reverse, gi, weight, bias, state, keep)
+            return tuple(outputs)
         ctx.kept = [] if any(ctx.needs_input_grad) else None
         return run(cell, reverse, gi, weight, bias, state, ctx.kept)
 
@@ -168,6 +190,8 @@ class Sequence(Function):
     def backward(ctx: Any, *d: Tensor) -> tuple[Tensor | None, ...]:
         if is_grad_enabled():
             return None, None, *Sequence.recorded(ctx, d)
+        if ctx.fused:
+            return None, None, *Sequence.fused(ctx, d)
         weight, bias = ctx.saved_tensors[1:3]
         _, _, need_gi, need_weight, need_bias, *_ = ctx.needs_input_grad
         outputs, dstate = d[0].unbind(0), d[1:]
@@ -198,6 +222,21 @@ class Sequence(Function):
             dweight = shares.flatten(0, 1).mT @ hidden.flatten(0, 1)
         dbias = shares.sum((0, 1)) if bias is not None and need_bias else None
         return None, None, inputs, dweight, dbias, *dstate
+
+    @staticmethod
+    def fused(ctx: Any, d: State) -> list[Tensor | None]:
+        """The gradients by the kernel, from the states around all steps and what else it kept."""
+        weight = ctx.saved_tensors[1]
+        _, _, _, need_weight, need_bias, *_ = ctx.needs_input_grad
+        found = _sequence_back(ctx.cell.name, ctx.reverse, weight, ctx.around, ctx.kept, d)
+        inputs, shares, dstate = found
+        dweight = None
+        if need_weight:
+            hidden = ctx.around[0]
+            before = hidden[1:] if ctx.reverse else hidden[:-1]
+            dweight = shares.flatten(0, 1).mT @ before.flatten(0, 1)
+        dbias = shares.sum((0, 1)) if need_bias else None
+        return [inputs, dweight, dbias, *dstate]
 
     @staticmethod
     def recorded(ctx: Any, d: State) -> list[Tensor | None]:
