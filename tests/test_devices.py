@@ -426,8 +426,11 @@ try:
     a + b
 except ox.DeviceError as error:
     print(error)
+b.requires_grad_()
 c = (b * 3).to(a.device) + a
-assert c.device == "gpu" and c.cpu().tolist() == [4.0, 4.0]
+assert c.device == "gpu" and c.tolist() == [4.0, 4.0]
+c.sum().backward()
+assert b.grad.device == "gpu:1" and b.grad.tolist() == [3.0, 3.0]
 ox.gpu.set_memory_limit(1 << 20, "gpu:1")
 assert ox.gpu.memory_summary("gpu:1")["limit"] == 1 << 20 and ox.gpu.memory_summary("gpu")["limit"] is None
 """
@@ -496,6 +499,29 @@ assert ox.gpu.memory_summary()["limit"] == 1 << 30
 print("trained on")
 """
     assert out(python(code)) == "trained on"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_gets_errors_and_keeps_the_cpu(adapter: str) -> None:
+    code = """
+import os, warnings
+warnings.simplefilter("ignore")
+x = ox.ones(2, device="gpu")
+x.cpu().numpy()
+pid = os.fork()
+if pid == 0:
+    for call in (lambda: ox.ones(2, device="gpu").cpu(), lambda: (x + 1).cpu(), ox.devices, ox.gpu.memory_summary):
+        try:
+            call()
+            os._exit(1)
+        except ox.DeviceError as error:
+            if "spawn" not in str(error):
+                os._exit(2)
+    os._exit(0 if ox.ones(2).sum().item() == 2 else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), x.cpu().tolist())
+"""
+    assert out(python(code)) == "0 [1.0, 1.0]"
 
 
 @pytest.mark.gpu
