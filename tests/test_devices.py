@@ -267,6 +267,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPa
 # The faster one
 
 
+@needs_gpu
 def test_auto_measures_once_and_remembers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     card = {"device": "gpu", "name": "Card", "driver": "1", "backend": "vulkan"}
     monkeypatch.setattr(probe, "folder", lambda: str(tmp_path))

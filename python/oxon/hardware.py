@@ -95,7 +95,12 @@ def devices() -> list[Cpu | Gpu]:
     >>> cpu.device, cpu.threads == ox.get_num_threads()
     ('cpu', True)
     """
-    return [cpu(), *(Gpu(**adapter) for adapter in _core._adapters())]
+    return [cpu(), *(Gpu(**adapter) for adapter in adapters())]
+
+
+def adapters() -> list[dict[str, Any]]:
+    """The adapters as `devices()` lists them, each as a dict; none where the build has no GPU support."""
+    return _core._adapters() if _core.build_info()["gpu"] else []
 
 
 def cpu() -> Cpu:

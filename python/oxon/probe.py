@@ -197,8 +197,10 @@ def _auto() -> str:
 
 
 def _pick() -> str:
+    from . import hardware
+
     try:
-        found = [adapter for adapter in _core._adapters() if adapter["device"] == "gpu"]
+        found = [adapter for adapter in hardware.adapters() if adapter["device"] == "gpu"]
     except _core.DeviceError:
         found = []
     if not found:

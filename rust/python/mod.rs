@@ -10,6 +10,8 @@ mod dlpack;
 mod dtype;
 mod errors;
 mod files;
+#[cfg(feature = "gpu")]
+mod gpus;
 mod grad;
 mod index;
 mod join;
@@ -48,6 +50,8 @@ mod _core {
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
         runtime::init(m)?;
         device::init(m)?;
+        #[cfg(feature = "gpu")]
+        gpus::init(m)?;
         dtype::init(m)?;
         table::init(m)?;
         create::init(m)?;
