@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from . import data as data
+    from . import gpu as gpu
     from . import models as models
     from . import nn as nn
     from . import optim as optim
+    from .hardware import device as device
+    from .hardware import devices as devices
     from .io import load as load
     from .io import save as save
     from .profiler import profile as profile
@@ -36,8 +39,10 @@ if TYPE_CHECKING:
     from .train import metrics as metrics
     from .train.summary import summary as summary
 
-_MODULES = ("nn", "optim", "data", "models", "train", "io", "autograd", "profiler")
+_MODULES = ("nn", "optim", "data", "models", "train", "io", "autograd", "profiler", "gpu", "hardware")
 _LATER = {
+    "device": "hardware",
+    "devices": "hardware",
     "load": "io",
     "save": "io",
     "profile": "profiler",

@@ -44,10 +44,11 @@ def save(obj: Any, path: str | os.PathLike[str], metadata: dict[str, str] | None
     save_safetensors(os.fspath(path), tensors, notes)
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
     """Read what `save` wrote, or any safetensors file as a dict of tensors.
 
-    Raises OSError where the file cannot be read, is not a safetensors file or is damaged. Nothing in the
+    The tensors come to `device`, or to the CPU where none is given. Raises DeviceError where there is no such
+    device, OSError where the file cannot be read, is not a safetensors file or is damaged. Nothing in the
     file is ever executed.
 
     >>> import oxon as ox
@@ -56,6 +57,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     name = os.fspath(path)  # a number is no path, though `open` takes it for a file that is open already
     open(name, "rb").close()  # for Python's own exceptions, FileNotFoundError above all
     tensors, metadata = load_safetensors(name)
+    if device is not None:
+        for key in tensors:  # one by one, so that each gives its host memory back at once
+            tensors[key] = tensors[key].to(device)
     if _TREE not in metadata:
         return tensors
     import json

@@ -74,10 +74,10 @@ class profile:
                 _core.synchronize()
         finally:
             profile._busy = False
-            found = (
-                Row(device, kernel, [*map(tuple, inputs)], [*map(tuple, outputs)], *costs)
-                for device, kernel, inputs, outputs, *costs in _core._profile_stop()
-            )
+            found = [
+                Row(device, kernel, [tuple(x) for x in inputs], [tuple(x) for x in outputs], *cost)
+                for device, kernel, inputs, outputs, cost in _core._profile_stop()
+            ]
             self.rows = sorted(found, key=lambda row: -row.seconds)
 
     def table(self, limit: int = 20) -> str:

@@ -93,7 +93,7 @@ impl Adapter {
     }
 
     /// Why this adapter is not used, if it is not. `wanted` is a part of a name, from the user.
-    fn rejection(&self, all: &[Adapter], wanted: Option<&str>) -> Option<String> {
+    pub(super) fn rejection(&self, all: &[Adapter], wanted: Option<&str>) -> Option<String> {
         let named = wanted.is_some_and(|part| self.name.to_lowercase().contains(&part.to_lowercase()));
         match wanted {
             Some(part) if !named => Some(format!("its name does not contain {part:?}")),
@@ -108,6 +108,36 @@ impl Adapter {
             }
             _ => None,
         }
+    }
+}
+
+/// The place in `all` of the adapter that a device's name means: `""` the preferred one, a number of at most
+/// two digits a usable one, counted from 0, and anything else a part of its name, be it a software one.
+pub(super) fn place(all: &[Adapter], name: &str, wanted: Option<&str>) -> Result<usize> {
+    if name.is_empty() || name.len() <= 2 && name.bytes().all(|c| c.is_ascii_digit()) {
+        let (n, usable) = (name.parse().unwrap_or(0), usable(all, wanted)?);
+        return match usable.get(n) {
+            Some(&at) => Ok(at),
+            None => bail!(Device, "of usable GPUs there are {}, counted from 0", usable.len()),
+        };
+    }
+    let whole = usable(all, wanted)
+        .unwrap_or_default()
+        .into_iter()
+        .chain(0..all.len())
+        .find(|&at| all[at].name.eq_ignore_ascii_case(name));
+    match whole {
+        Some(at) => Ok(at),
+        None => Ok(usable(all, Some(name))?[0]),
+    }
+}
+
+/// What follows `gpu` in the name of the adapter at a place of `all`, so that [`place`] finds it again.
+pub(super) fn suffix(all: &[Adapter], at: usize, wanted: Option<&str>) -> String {
+    match usable(all, wanted).unwrap_or_default().iter().position(|&usable| usable == at) {
+        Some(0) => String::new(),
+        Some(n) => format!(":{n}"),
+        None => format!(":{}", all[at].name),
     }
 }
 
@@ -181,6 +211,29 @@ mod tests {
         assert_eq!(usable(&all, None).unwrap(), [2, 1]);
         assert_eq!(usable(&all, Some("LLVMpipe")).unwrap(), [0]);
         assert_eq!(usable(&all, Some("rtx")).unwrap(), [2]);
+    }
+
+    #[test]
+    fn names_lead_to_adapters_and_back() {
+        let all = [
+            adapter("llvmpipe (LLVM 15)", "vulkan", Kind::Software),
+            adapter("UHD 630", "vulkan", Kind::Integrated),
+            adapter("RTX 4070", "vulkan", Kind::Discrete),
+            adapter("RTX 4070 Ti", "vulkan", Kind::Discrete),
+        ];
+        let found = ["", "0", "1", "2", "uhd", "LLVMpipe", "4070", "4070 ti", "rtx 4070"];
+        let places = found.map(|name| place(&all, name, None).unwrap());
+        assert_eq!(places, [2, 2, 3, 1, 1, 0, 2, 3, 2]);
+        assert_eq!([0, 1, 2, 3].map(|at| suffix(&all, at, None)), [":llvmpipe (LLVM 15)", ":2", "", ":1"]);
+        for wanted in [None, Some("llvmpipe"), Some("rtx"), Some("nothing")] {
+            for at in 0..all.len() {
+                let suffix = suffix(&all, at, wanted);
+                assert_eq!(place(&all, suffix.trim_start_matches(':'), wanted).unwrap(), at);
+            }
+        }
+        let error = place(&all, "3", None).unwrap_err().to_string();
+        assert!(error.contains("there are 3, counted from 0"), "{error}");
+        assert!(place(&all, "radeon", None).unwrap_err().to_string().contains("\"radeon\""));
     }
 
     #[test]

@@ -81,6 +81,8 @@ struct Found {
 static FOUND: OnceLock<Found> = OnceLock::new();
 /// Open devices by adapter.
 static OPEN: Mutex<Vec<(usize, Device)>> = Mutex::new(vec![]);
+/// What their memory is limited to; a device that is opened after one was lost keeps to it.
+static LIMITS: Mutex<Vec<(usize, u64)>> = Mutex::new(vec![]);
 
 /// The devices that are open and not lost.
 pub(super) fn opened() -> Vec<Device> {
@@ -108,47 +110,50 @@ fn found() -> Result<&'static Found> {
     }))
 }
 
-/// All adapters, and for each whether it may be used.
-pub fn adapters() -> Result<Vec<(Adapter, bool)>> {
-    let all = &found()?.described;
-    let usable = adapter::usable(all, wanted().as_deref()).unwrap_or_default();
-    Ok(all.iter().cloned().zip(0..).map(|(a, i)| (a, usable.contains(&i))).collect())
+/// An adapter and what it is to the user.
+pub struct Listed {
+    pub adapter: Adapter,
+    /// What follows `gpu` in its device's name.
+    pub suffix: String,
+    /// Why it is used only when it is named, if so.
+    pub rejection: Option<String>,
+}
+
+/// Whether adapters have been looked for.
+pub fn looked() -> bool {
+    FOUND.get().is_some() || forked()
+}
+
+/// All adapters; the place of one in this list stands for it in other calls.
+pub fn adapters() -> Result<Vec<Listed>> {
+    let (all, wanted) = (&found()?.described, wanted());
+    let listed = |at: usize| Listed {
+        suffix: adapter::suffix(all, at, wanted.as_deref()),
+        rejection: all[at].rejection(all, wanted.as_deref()),
+        adapter: all[at].clone(),
+    };
+    Ok((0..all.len()).map(listed).collect())
 }
 
 fn wanted() -> Option<String> {
     std::env::var(ADAPTER_VARIABLE).ok().filter(|name| !name.is_empty())
 }
 
-/// The device that `"gpu"` means: the preferred adapter, or the one that the environment names.
-pub fn default() -> Result<Device> {
-    static DEFAULT: Mutex<Option<Device>> = Mutex::new(None);
-    if forked() {
-        found()?;
-    }
-    let mut default = DEFAULT.lock();
-    match &*default {
-        Some(device) if !device.is_lost() => Ok(device.clone()),
-        _ => Ok(default.insert(nth(0)?).clone()),
-    }
+/// The place of the adapter that `"gpu:name"` means; see [`adapter::place`].
+pub fn place(name: &str) -> Result<usize> {
+    adapter::place(&found()?.described, name, wanted().as_deref())
 }
 
-/// The device that `"gpu:n"` means.
-pub fn nth(n: usize) -> Result<Device> {
-    let all = &found()?.described;
-    let usable = adapter::usable(all, wanted().as_deref())?;
-    match usable.get(n) {
-        Some(&at) => open(at),
-        None => bail!(Device, "gpu:{n}: there are {} usable GPUs, counted from 0", usable.len()),
-    }
-}
-
-/// The device whose adapter's name contains `part`, be it a software one.
-pub fn named(part: &str) -> Result<Device> {
-    open(adapter::usable(&found()?.described, Some(part))?[0])
+/// What follows `gpu` in the name of the adapter at a place.
+pub fn suffix(at: usize) -> String {
+    FOUND.get().map_or_else(String::new, |found| adapter::suffix(&found.described, at, wanted().as_deref()))
 }
 
 /// The open device of an adapter, or a new one if there is none or it was lost.
-fn open(at: usize) -> Result<Device> {
+pub fn open(at: usize) -> Result<Device> {
+    if forked() {
+        found()?;
+    }
     let mut open = OPEN.lock();
     open.retain(|(_, device)| !device.is_lost());
     if let Some((_, device)) = open.iter().find(|(of, _)| *of == at) {
@@ -156,14 +161,37 @@ fn open(at: usize) -> Result<Device> {
     }
     let without = std::env::var(WITHOUT_VARIABLE).unwrap_or_default();
     let device = Device::create(at, &without)?;
+    device.set_limit(limit(at));
     open.push((at, device.clone()));
     Ok(device)
+}
+
+/// The device of an adapter if it is open; opens none.
+pub fn opened_at(at: usize) -> Option<Device> {
+    OPEN.lock().iter().find(|(of, device)| *of == at && !device.is_lost()).map(|(_, device)| device.clone())
 }
 
 /// The place among all adapters of an open device.
 #[cfg(test)]
 pub(super) fn place_of(device: &Device) -> Option<usize> {
     OPEN.lock().iter().find(|(_, open)| Arc::ptr_eq(&open.0, &device.0)).map(|(at, _)| *at)
+}
+
+/// Limits how much memory the device of an adapter holds, or no longer, be it open or not.
+pub fn set_limit(at: usize, limit: Option<u64>) -> Result<()> {
+    found()?;
+    // Whoever opens the adapter meanwhile waits, and sees the limit.
+    let open = OPEN.lock();
+    let mut limits = LIMITS.lock();
+    limits.retain(|(of, _)| *of != at);
+    limits.extend(limit.map(|limit| (at, limit)));
+    open.iter().filter(|(of, _)| *of == at).for_each(|(_, device)| device.set_limit(limit));
+    Ok(())
+}
+
+/// What [`set_limit`] has set.
+pub fn limit(at: usize) -> Option<u64> {
+    LIMITS.lock().iter().find(|(of, _)| *of == at).map(|(_, limit)| *limit)
 }
 
 impl Device {
@@ -241,6 +269,23 @@ impl Device {
         self.0.pool.lock().usage()
     }
 
+    /// Gives the device up as if its driver had: what becomes of the program then can be tested.
+    pub fn lose(&self) {
+        self.0.wgpu.destroy();
+        let _ = catch_unwind(AssertUnwindSafe(|| self.0.wgpu.poll(wgpu::PollType::Poll)));
+        let _ = self.0.faults.lost.set("it was given up".into());
+    }
+
+    /// The sizes of which most memory is in use, and how many buffers of each; the largest share first.
+    pub fn largest(&self) -> Vec<(u64, usize)> {
+        self.0.pool.lock().largest()
+    }
+
+    /// Limits what tensors and kept memory may take together; what is there already stays.
+    pub(super) fn set_limit(&self, limit: Option<u64>) {
+        self.0.pool.lock().limit = limit;
+    }
+
     pub fn is_lost(&self) -> bool {
         self.0.faults.lost.get().is_some()
     }
@@ -266,21 +311,24 @@ impl Device {
         let kept = shared.pool.lock().take(size, not_in);
         let raw = match kept {
             Some(raw) => raw,
-            None => match shared.create_buffer(size) {
-                Some(wgpu) => Raw::new(wgpu),
-                None => {
-                    self.empty_cache()?;
-                    let Some(wgpu) = shared.create_buffer(size) else {
-                        let used = shared.pool.lock().usage().in_use;
-                        bail!(
-                            Memory,
-                            "{}: out of memory for {size} bytes; {used} are in use",
-                            shared.adapter
-                        );
-                    };
-                    Raw::new(wgpu)
+            None => {
+                let room = shared.pool.lock().make_room(size);
+                match room {
+                    Err(why) => bail!(Memory, "{}: {why}", shared.adapter),
+                    Ok(evicted) if !evicted.is_empty() => self.0.recorder.lock().forget_bind_groups(),
+                    Ok(_) => {}
                 }
-            },
+                Raw::new(match shared.create_buffer(size) {
+                    Some(wgpu) => wgpu,
+                    None => {
+                        self.empty_cache()?;
+                        match shared.create_buffer(size) {
+                            Some(wgpu) => wgpu,
+                            None => bail!(Memory, "{}: {}", shared.adapter, shared.pool.lock().spent(size)),
+                        }
+                    }
+                })
+            }
         };
         shared.pool.lock().handed_out(size);
         Ok(Buffer::new(self.clone(), raw, bytes))

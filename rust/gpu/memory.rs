@@ -3,6 +3,8 @@
 //! device does goes through one ordered queue.
 
 use super::device::{self, Device};
+use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,7 +98,14 @@ pub(super) struct Pool {
     free: BTreeMap<u64, VecDeque<(u64, Raw)>>,
     releases: u64,
     usage: Usage,
+    /// How many buffers of each size are handed out.
+    held: BTreeMap<u64, usize>,
+    /// What `in_use` and `kept` may come to together.
+    pub limit: Option<u64>,
 }
+
+/// How many sizes an error or a summary names.
+const LARGEST: usize = 5;
 
 impl Pool {
     pub fn usage(&self) -> Usage {
@@ -115,6 +124,7 @@ impl Pool {
     /// Counts a buffer as handed out.
     pub fn handed_out(&mut self, size: u64) {
         self.usage.in_use += size;
+        *self.held.entry(size).or_default() += 1;
         self.usage.peak = self.usage.peak.max(self.usage.in_use);
     }
 
@@ -123,6 +133,12 @@ impl Pool {
         let size = raw.wgpu.size();
         self.usage.in_use -= size;
         self.usage.kept += size;
+        if let Entry::Occupied(mut held) = self.held.entry(size) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
         self.releases += 1;
         self.free.entry(size).or_default().push_back((self.releases, raw));
         self.evict(self.usage.peak.max(KEPT_AT_LEAST))
@@ -141,6 +157,48 @@ impl Pool {
         }
         evicted
     }
+
+    /// Prepares for a new buffer: returns the kept ones that go so that the limit holds, or says why it
+    /// cannot.
+    pub fn make_room(&mut self, size: u64) -> Result<Vec<Raw>, String> {
+        match self.limit {
+            None => Ok(vec![]),
+            Some(limit) => match limit.checked_sub(self.usage.in_use.saturating_add(size)) {
+                Some(left) => Ok(self.evict(left)),
+                None => Err(self.spent(size)),
+            },
+        }
+    }
+
+    /// The sizes that take most, and how many buffers of each are in use; the largest share first.
+    pub fn largest(&self) -> Vec<(u64, usize)> {
+        let mut sizes: Vec<(u64, usize)> = self.held.iter().map(|(&size, &count)| (size, count)).collect();
+        sizes.sort_by_key(|&(size, count)| Reverse((size * count as u64, size)));
+        sizes.truncate(LARGEST);
+        sizes
+    }
+
+    /// Says that there is no memory for `size` bytes, and who has it.
+    pub fn spent(&self, size: u64) -> String {
+        let mut text = format!("out of memory for {}: ", human(size));
+        if let Some(limit) = self.limit {
+            text += &format!("the limit is {} and ", human(limit));
+        }
+        text += &format!("{} are in use", human(self.usage.in_use));
+        let held: Vec<String> =
+            self.largest().iter().map(|&(size, count)| format!("{count} × {}", human(size))).collect();
+        if !held.is_empty() {
+            text += &format!(", most of it by buffers of these sizes: {}", held.join(", "));
+        }
+        text
+    }
+}
+
+/// A number of bytes for people.
+fn human(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let unit = (bytes.max(1).ilog2() as usize / 10).clamp(1, units.len());
+    format!("{:.1} {}", bytes as f64 / 1024f64.powi(unit as i32), units[unit - 1])
 }
 
 #[cfg(test)]

@@ -34,7 +34,9 @@ mod tests;
 mod wgsl;
 
 pub use adapter::{ADAPTER_VARIABLE, Adapter, Kind};
-pub use device::{Device, adapters, after_fork_in_child, default, named, nth};
+pub use device::{
+    Device, Listed, adapters, after_fork_in_child, limit, looked, open, opened_at, place, set_limit, suffix,
+};
 pub use memory::{Buffer, Usage};
 pub use shaders::all as all_shaders;
 
@@ -59,14 +61,14 @@ pub struct Out<'a> {
     pub dtype: DType,
 }
 
-/// Memory on the default device; what it holds is undefined.
-pub fn alloc(bytes: usize) -> Result<Buffer> {
-    default()?.alloc(bytes)
+/// Memory on the adapter at a place; what it holds is undefined.
+pub fn alloc(at: usize, bytes: usize) -> Result<Buffer> {
+    open(at)?.alloc(bytes)
 }
 
-/// Bytes on the default device.
-pub fn upload(bytes: &[u8]) -> Result<Buffer> {
-    default()?.upload(bytes)
+/// Bytes on the adapter at a place.
+pub fn upload(at: usize, bytes: &[u8]) -> Result<Buffer> {
+    open(at)?.upload(bytes)
 }
 
 /// All bytes of a buffer, once the kernels that make them have run.
@@ -90,6 +92,10 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
     let Some(out) = outputs.first() else { return Ok(()) };
     let device = out.buffer.device();
     device.shared().check()?;
+    // What a lost device held is gone, though the result is on the one that was opened since.
+    for lost in inputs.iter().map(|input| input.buffer.device()).filter(|other| other.is_lost()) {
+        lost.shared().check()?;
+    }
     let name = kernel.name();
     match kernel {
         Kernel::Apply { op, dtype, args } => {

@@ -14,26 +14,95 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
     Cpu,
-    Gpu,
+    /// A GPU by the place of its adapter in the system's list, which stands still once it has been read.
+    Gpu(u8),
 }
 
 impl Device {
+    /// `"cpu"`, `"gpu"` for the preferred GPU, `"gpu:1"`, or `"gpu:"` and a part of an adapter's name. The first
+    /// look for a GPU may take a while; none is opened before something is to lie there.
     pub fn parse(name: &str) -> Result<Device> {
-        match name {
-            "cpu" => Ok(Device::Cpu),
-            "gpu" if cfg!(feature = "gpu") => Ok(Device::Gpu),
-            "gpu" => bail!(Device, "device \"gpu\": this build of oxon has no GPU support"),
-            _ => bail!(Device, "device {name:?} is unknown; there are \"cpu\" and \"gpu\""),
+        let gpu = match name.strip_prefix("gpu") {
+            _ if name == "cpu" => return Ok(Device::Cpu),
+            Some("") => "",
+            Some(rest) if rest.len() > 1 && rest.starts_with(':') => &rest[1..],
+            _ => bail!(
+                Device,
+                "device {name:?} is unknown; there are \"cpu\", \"gpu\", \"gpu:1\", \"gpu:\" and a part of an \
+                 adapter's name, and \"auto\""
+            ),
+        };
+        #[cfg(feature = "gpu")]
+        match gpu::place(gpu) {
+            Ok(at) => match u8::try_from(at) {
+                Ok(at) => Ok(Device::Gpu(at)),
+                Err(_) => bail!(Device, "device {name:?} is number {at}; the first 256 are supported"),
+            },
+            Err(Error::Device(why)) => bail!(Device, "device {name:?}: {why}"),
+            Err(error) => Err(error),
         }
+        #[cfg(not(feature = "gpu"))]
+        bail!(Device, "device {name:?}: this build of oxon has no GPU support{}", &gpu[..0])
     }
 }
 
 impl fmt::Display for Device {
+    /// The name that [`Device::parse`] understands as this very device.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Device::Cpu => "cpu",
-            Device::Gpu => "gpu",
-        })
+        match self {
+            Device::Cpu => f.write_str("cpu"),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(at) => write!(f, "gpu{}", gpu::suffix(*at as usize)),
+            #[cfg(not(feature = "gpu"))]
+            Device::Gpu(_) => f.write_str("gpu"),
+        }
+    }
+}
+
+/// What the GPUs of the system are and hold, for whoever asks about them.
+#[cfg(feature = "gpu")]
+pub mod gpus {
+    use super::{Device, Result, gpu};
+    pub use gpu::{Listed, Usage, adapters, looked};
+
+    /// The memory in use on a device and its largest holders; none where it is not open.
+    pub fn usage(device: Device) -> Option<(Usage, Vec<(u64, usize)>)> {
+        open(device).map(|open| (open.usage(), open.largest()))
+    }
+
+    /// Limits what a device holds, or no longer.
+    pub fn set_limit(device: Device, limit: Option<u64>) -> Result<()> {
+        match device {
+            Device::Cpu => Ok(()),
+            Device::Gpu(at) => gpu::set_limit(at as usize, limit),
+        }
+    }
+
+    /// What that was set to.
+    pub fn limit(device: Device) -> Option<u64> {
+        match device {
+            Device::Cpu => None,
+            Device::Gpu(at) => gpu::limit(at as usize),
+        }
+    }
+
+    /// Gives memory that is kept for reuse back to the system.
+    pub fn empty_cache(device: Device) -> Result<()> {
+        open(device).map_or(Ok(()), |open| open.empty_cache())
+    }
+
+    /// Makes an open device fail as if it had been lost, for tests.
+    pub fn lose(device: Device) {
+        if let Some(open) = open(device) {
+            open.lose();
+        }
+    }
+
+    fn open(device: Device) -> Option<gpu::Device> {
+        match device {
+            Device::Cpu => None,
+            Device::Gpu(at) => gpu::opened_at(at as usize),
+        }
     }
 }
 
@@ -50,9 +119,9 @@ impl Buffer {
         match device {
             Device::Cpu => Ok(Buffer::Cpu(cpu::Memory::alloc(bytes)?)),
             #[cfg(feature = "gpu")]
-            Device::Gpu => Ok(Buffer::Gpu(gpu::alloc(bytes)?)),
+            Device::Gpu(at) => Ok(Buffer::Gpu(gpu::alloc(at as usize, bytes)?)),
             #[cfg(not(feature = "gpu"))]
-            Device::Gpu => Err(no_gpu()),
+            Device::Gpu(_) => Err(no_gpu()),
         }
     }
 
@@ -80,17 +149,20 @@ impl Buffer {
         match (self, to) {
             (Buffer::Cpu(memory), Device::Cpu) => Ok(Buffer::Cpu(cpu::Memory::copy_of(memory.bytes())?)),
             #[cfg(feature = "gpu")]
-            (Buffer::Cpu(memory), Device::Gpu) => Ok(Buffer::Gpu(gpu::upload(memory.bytes())?)),
+            (Buffer::Cpu(memory), Device::Gpu(at)) => {
+                Ok(Buffer::Gpu(gpu::upload(at as usize, memory.bytes())?))
+            }
             #[cfg(feature = "gpu")]
             (Buffer::Gpu(buffer), Device::Cpu) => {
                 Ok(Buffer::Cpu(cpu::Memory::copy_of(&gpu::download(buffer)?)?))
             }
             #[cfg(feature = "gpu")]
-            (Buffer::Gpu(_), Device::Gpu) => {
-                bail!(Device, "a copy from one GPU to another is not supported yet")
+            // No interface of the driver reaches from one card to another: through the host.
+            (Buffer::Gpu(buffer), Device::Gpu(at)) => {
+                Ok(Buffer::Gpu(gpu::upload(at as usize, &gpu::download(buffer)?)?))
             }
             #[cfg(not(feature = "gpu"))]
-            (_, Device::Gpu) => Err(no_gpu()),
+            (_, Device::Gpu(_)) => Err(no_gpu()),
         }
     }
 }
@@ -143,7 +215,7 @@ pub fn run(
             cpu::run(kernel, &views, &outs)
         }
         #[cfg(feature = "gpu")]
-        Device::Gpu => {
+        Device::Gpu(_) => {
             let views: SmallVec<[gpu::View<'_>; 4]> = inputs
                 .iter()
                 .map(|input| match input.buffer {
@@ -162,7 +234,7 @@ pub fn run(
             gpu::run(kernel, &views, &outs)
         }
         #[cfg(not(feature = "gpu"))]
-        Device::Gpu => Err(no_gpu()),
+        Device::Gpu(_) => Err(no_gpu()),
     }
 }
 

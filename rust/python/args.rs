@@ -202,12 +202,12 @@ pub fn dtype_or(value: Option<&Bound<'_, PyAny>>, default: DType) -> PyResult<DT
     value.map_or(Ok(default), dtype::extract)
 }
 
-/// A device by name.
+/// A device by name, or the default one.
 pub fn device(value: Option<&Bound<'_, PyAny>>) -> PyResult<Device> {
     match value {
-        None => Ok(super::runtime::default_device()),
+        None => super::device::default_device(),
         Some(value) => match value.extract::<String>() {
-            Ok(name) => Ok(Device::parse(&name)?),
+            Ok(name) => super::device::parse(value.py(), &name),
             Err(_) => Err(PyTypeError::new_err(format!(
                 "a device is a name such as \"cpu\", not {}",
                 type_name(value)

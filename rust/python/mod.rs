@@ -5,10 +5,13 @@ mod args;
 mod buffer;
 mod convert;
 mod create;
+mod device;
 mod dlpack;
 mod dtype;
 mod errors;
 mod files;
+#[cfg(feature = "gpu")]
+mod gpus;
 mod grad;
 mod index;
 mod join;
@@ -46,6 +49,9 @@ mod _core {
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
         runtime::init(m)?;
+        device::init(m)?;
+        #[cfg(feature = "gpu")]
+        gpus::init(m)?;
         dtype::init(m)?;
         table::init(m)?;
         create::init(m)?;

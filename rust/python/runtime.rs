@@ -1,33 +1,10 @@
-//! Process-wide switches: threads, fusion, memory, devices; and what the graph asks of Python.
+//! Process-wide switches: threads, fusion, memory; and what the graph asks of Python.
 
-use crate::graph::{Device, profile, record, run};
+use crate::graph::{profile, record, run};
 use crate::{cpu, graph};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::cell::Cell;
 use std::sync::Arc;
-
-thread_local! {
-    static DEVICE: Cell<Device> = const { Cell::new(Device::Cpu) };
-}
-
-/// Where new tensors are made unless a call says otherwise.
-pub fn default_device() -> Device {
-    DEVICE.get()
-}
-
-/// Makes new tensors of this thread on `device` and tells where they were made before.
-#[pyfunction]
-fn set_default_device(device: &str) -> PyResult<String> {
-    let device = Device::parse(device)?;
-    Ok(DEVICE.replace(device).to_string())
-}
-
-/// Where this thread makes new tensors.
-#[pyfunction]
-fn get_default_device() -> String {
-    DEVICE.get().to_string()
-}
 
 /// Waits until everything that was asked for has run; for measuring time only.
 #[pyfunction]
@@ -103,7 +80,7 @@ fn empty_cache() {
     cpu::memory::empty_cache();
 }
 
-/// What this build is and what it found: version, instruction set, threads.
+/// What this build is and what it found: version, instruction set, threads, bytes of memory that may be used.
 #[pyfunction]
 fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let out = PyDict::new(py);
@@ -111,6 +88,8 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     out.set_item("profile", if cfg!(debug_assertions) { "dev" } else { "release" })?;
     out.set_item("isa", cpu::isa::get().name())?;
     out.set_item("threads", cpu::threads::num_threads())?;
+    let memory = cpu::memory::limit();
+    out.set_item("memory", (memory != isize::MAX as usize).then_some(memory))?;
     out.set_item("gpu", cfg!(feature = "gpu"))?;
     Ok(out)
 }
@@ -121,20 +100,20 @@ fn _profile_start() {
     profile::start();
 }
 
-/// Stops; for each kernel and its shapes: device, name, inputs, outputs, calls, seconds, bytes, operations.
+/// Stops; for each kernel and its shapes: device, name, inputs, outputs, and calls, seconds, bytes, operations.
 #[pyfunction]
 fn _profile_stop() -> Vec<ProfileRow> {
     let shapes = |shapes: Vec<crate::core::Shape>| shapes.iter().map(|shape| shape.to_vec()).collect();
     let row = |(place, cost): (profile::Place, profile::Cost)| {
         let (device, seconds) = (place.device.to_string(), cost.time.as_secs_f64());
         let (inputs, outputs) = (shapes(place.inputs), shapes(place.outputs));
-        (device, place.kernel, inputs, outputs, cost.calls, seconds, cost.bytes, cost.flops)
+        (device, place.kernel, inputs, outputs, (cost.calls, seconds, cost.bytes, cost.flops))
     };
     profile::stop().into_iter().map(row).collect()
 }
 
 type Sizes = Vec<Vec<usize>>;
-type ProfileRow = (String, String, Sizes, Sizes, u64, f64, u64, u64);
+type ProfileRow = (String, String, Sizes, Sizes, (u64, f64, u64, u64));
 
 #[pyfunction]
 fn _after_fork_in_child() {
@@ -178,8 +157,6 @@ pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     run::set_interrupted(interrupted);
     run::set_waiting(waiting);
     for function in [
-        wrap_pyfunction!(set_default_device, m)?,
-        wrap_pyfunction!(get_default_device, m)?,
         wrap_pyfunction!(synchronize, m)?,
         wrap_pyfunction!(get_num_threads, m)?,
         wrap_pyfunction!(set_num_threads, m)?,

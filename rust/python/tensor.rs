@@ -156,7 +156,7 @@ impl PyTensor {
         dtype::object(py, self.get().dtype())
     }
 
-    /// Where the elements lie, as `"cpu"`.
+    /// The name of the device that holds the elements: `"cpu"`, `"gpu"`, `"gpu:1"`, or `"gpu:"` and a name.
     #[getter]
     fn device(&self) -> String {
         self.get().device().to_string()
@@ -393,7 +393,7 @@ impl PyTensor {
             } else if let Ok(name) = arg.extract::<String>()
                 && DType::parse(&name).is_none()
             {
-                device = Some(Device::parse(&name)?);
+                device = Some(super::device::parse(arg.py(), &name)?);
             } else {
                 to_dtype = Some(dtype::extract(&arg)?);
             }

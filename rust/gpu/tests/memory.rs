@@ -135,21 +135,51 @@ fn optional_features_are_optional() {
 }
 
 #[test]
+fn a_limit_holds_and_names_the_largest_holders() {
+    let Some(full) = device() else { return };
+    let device = Device::create(device::place_of(&full).unwrap(), "").unwrap();
+    device.set_limit(Some(10 << 20));
+    let held: Vec<Buffer> = [4 << 20, 1 << 20, 1 << 20].map(|bytes| device.alloc(bytes).unwrap()).into();
+    let error = device.alloc(5 << 20).err().unwrap();
+    assert!(matches!(error, Error::Memory(_)));
+    let text = error.to_string();
+    assert!(
+        text.contains("out of memory for 5.0 MiB: the limit is 10.0 MiB and 6.0 MiB are in use"),
+        "{text}"
+    );
+    assert!(text.contains("1 × 4.0 MiB, 2 × 1.0 MiB"), "{text}");
+    // What is kept makes room.
+    drop(held);
+    assert_eq!((device.usage().in_use, device.usage().kept), (0, 6 << 20));
+    let large = device.alloc(9 << 20).unwrap();
+    assert!(device.usage().kept <= 1 << 20);
+    device.set_limit(None);
+    drop((large, device.alloc(50 << 20).unwrap()));
+}
+
+#[test]
 fn a_lost_device_says_so_and_another_can_be_opened() {
     let Some(full) = device() else { return };
     let at = device::place_of(&full).unwrap();
     let device = Device::create(at, "").unwrap();
     let x = device.upload(&[1, 2, 3, 4]).unwrap();
-    device.shared().wgpu.destroy();
+    device.lose();
     assert!(device.synchronize().is_err());
     assert!(device.is_lost());
     for error in [x.download(0..4).err(), device.alloc(4).err(), device.synchronize().err()] {
         let error = error.unwrap().to_string();
         assert!(error.contains("was lost") && error.contains(&device.adapter().name), "{error}");
     }
-    drop(x);
-    let device = Device::create(at, "").unwrap();
-    assert_eq!(device.upload(&[5]).unwrap().download(0..1).unwrap(), [5]);
+    let later = Device::create(at, "").unwrap();
+    let out = later.alloc(4).unwrap();
+    let (shape, layout) = (Shape::new(&[1]), Layout::contiguous(Shape::new(&[1])));
+    let (x, out) = (
+        View { buffer: &x, layout: &layout, dtype: DType::F32 },
+        Out { buffer: &out, shape: &shape, dtype: DType::F32 },
+    );
+    let error = run(&plus_one(DType::F32), &[x], &[out]).err().unwrap().to_string();
+    assert!(error.contains("was lost"), "{error}");
+    assert_eq!(later.upload(&[5]).unwrap().download(0..1).unwrap(), [5]);
 }
 
 #[test]
@@ -221,9 +251,9 @@ fn child_of_a_fork() {
     let errors = [
         x.download(0..4).err(),
         device.alloc(4).err(),
-        super::super::alloc(4).err(),
+        super::super::alloc(0, 4).err(),
         adapters().err(),
-        named("").err(),
+        place("").err(),
     ];
     for error in errors {
         assert!(error.unwrap().to_string().contains("spawn"));
@@ -242,7 +272,7 @@ fn without_a_driver_the_error_says_so() {
 fn no_driver() {
     if cfg!(target_os = "linux") {
         assert!(adapters().unwrap().is_empty());
-        let error = super::super::alloc(4).err().unwrap();
+        let error = place("").err().unwrap();
         assert!(matches!(&error, Error::Device(message) if message.contains("driver")), "{error}");
     }
 }
@@ -257,16 +287,16 @@ fn software_is_used_only_when_named() {
 #[ignore = "run by another test"]
 fn software_unnamed() {
     let all = adapters().unwrap();
-    assert!(all.iter().all(|(adapter, usable)| !usable || adapter.kind != Kind::Software));
-    match default() {
+    assert!(all.iter().all(|a| a.rejection.is_some() || a.adapter.kind != Kind::Software));
+    match place("").and_then(open) {
         Ok(device) => assert_ne!(device.adapter().kind, Kind::Software),
-        Err(error) => assert!(all.iter().all(|(a, _)| error.to_string().contains(&a.name)), "{error}"),
+        Err(error) => assert!(all.iter().all(|a| error.to_string().contains(&a.adapter.name)), "{error}"),
     }
 }
 
 #[test]
 #[ignore = "run by another test"]
 fn nothing_of_that_name() {
-    let error = super::super::upload(&[1]).err().unwrap().to_string();
+    let error = place("").err().unwrap().to_string();
     assert!(adapters().unwrap().is_empty() || error.contains("does not contain \"no such card\""), "{error}");
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// The device under test.
 fn device() -> Option<Device> {
     let name = std::env::var(ADAPTER_VARIABLE).unwrap_or_else(|_| "llvmpipe".into());
-    match named(&name) {
+    match place(&name).and_then(open) {
         Ok(device) => {
             // With no Vulkan driver other stacks would answer to the name.
             assert!(cfg!(not(target_os = "linux")) || device.adapter().backend == "vulkan");
