@@ -27,6 +27,34 @@ settings.register_profile("search", settings.get_profile("oxon"), derandomize=Fa
 settings.load_profile("oxon")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", choices=("cpu", "gpu"), help="where tests make their tensors")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--device") == "gpu":
+        import on_gpu
+
+        reason = on_gpu.missing()
+        if reason is None:
+            on_gpu.turn_on()
+        elif os.environ.get("OXON_REQUIRE_GPU") == "1":
+            raise pytest.UsageError(f"OXON_REQUIRE_GPU is set, and there is no GPU: {reason}")
+        else:
+            pytest.exit(f"--device gpu: skipped, since there is no GPU: {reason}", returncode=0)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--device") != "gpu":
+        return
+    for item in items:
+        for mark in item.iter_markers("cpu"):
+            item.add_marker(pytest.mark.skip(reason=f"on the CPU alone: {mark.args[0]}"))
+        parameters = getattr(item, "callspec", None)
+        if parameters and "float64" in map(str, parameters.params.values()):
+            item.add_marker(pytest.mark.skip(reason="no GPU shader has float64"))
+
+
 @pytest.fixture(autouse=True)
 def switches() -> Iterator[None]:
     """The process's switches stand after a test as they stood before it."""

@@ -166,7 +166,7 @@ def test_special_values(name: str, dtype: str) -> None:
         return
     smallest = np.finfo(dtype).smallest_normal
     np.testing.assert_allclose(got, want, rtol=TOLERANCE[dtype] * 4, atol=smallest)
-    if name in (
+    if ox.get_default_device() == "cpu" and name in (  # shaders may ignore the sign of 0
         "neg",
         "abs",
         "sqrt",

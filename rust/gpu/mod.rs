@@ -34,7 +34,7 @@ mod tests;
 mod wgsl;
 
 pub use adapter::{ADAPTER_VARIABLE, Adapter, Kind};
-pub use device::{Device, adapters, after_fork_in_child, default, named, nth};
+pub use device::{Device, adapters, after_fork_in_child, default, named, nth, transfers};
 pub use memory::{Buffer, Usage};
 pub use shaders::all as all_shaders;
 

@@ -552,9 +552,12 @@ pub fn realise(py: Python<'_>, tensor: &Tensor) -> PyResult<()> {
 
 /// The one element of a tensor that has exactly one.
 pub fn element(py: Python<'_>, tensor: &Tensor) -> PyResult<Scalar> {
-    let host = to_device(tensor, Device::Cpu)?;
-    realise(py, &host)?;
-    Ok(convert::scalar_from(host.dtype(), host.element_bytes()?))
+    realise(py, tensor)?;
+    let bytes = match tensor.device() {
+        Device::Cpu => tensor.element_bytes()?,
+        _ => py.detach(|| tensor.element_bytes())?,
+    };
+    Ok(convert::scalar_from(tensor.dtype(), bytes))
 }
 
 /// A scalar as Python's own type.
