@@ -22,10 +22,7 @@ GRADIENT_RTOL, GRADIENT_ATOL = 2e-3, 2e-4
 # Finite differences in float32, as a part of the gradient's length.
 STEP, SLOPE_RTOL = 5e-3, 1e-2
 
-FACTORIES = (
-    "tensor as_tensor zeros ones full empty eye arange linspace logspace rand randn randint normal bernoulli "
-    "zeros_like ones_like full_like empty_like rand_like randn_like"
-).split()  # fmt: skip
+FACTORIES = ["tensor", "as_tensor", "zeros", "ones", "full", "empty", "eye", "arange", "linspace", "logspace", "rand", "randn", "randint", "normal", "bernoulli", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"]  # fmt: skip
 
 
 def missing() -> str | None:
@@ -80,7 +77,9 @@ def _weighted(result: Any) -> ox.Tensor:
     return total
 
 
-def _gradients(function: Callable[..., Any], given: list[Any], device: str, order: int) -> list[np.ndarray | None]:
+def _gradients(
+    function: Callable[..., Any], given: list[Any], device: str, order: int
+) -> list[np.ndarray | None]:
     """The gradients of `function` on a device, and with `order=2` those of the gradients."""
     before = ox.get_default_device()
     ox.set_default_device(device)
@@ -132,7 +131,9 @@ def check_gradients(function: Callable[..., Any], given: list[Any], order: int =
     for n, (got, want) in enumerate(zip(gpu, cpu, strict=True)):
         assert (got is None) == (want is None), f"gradient {n} is missing on one device"
         if got is not None:
-            np.testing.assert_allclose(got, want, rtol=GRADIENT_RTOL, atol=GRADIENT_ATOL, err_msg=f"gradient {n}")
+            np.testing.assert_allclose(
+                got, want, rtol=GRADIENT_RTOL, atol=GRADIENT_ATOL, err_msg=f"gradient {n}"
+            )
     return True
 
 
@@ -150,7 +151,9 @@ def turn_on() -> None:
 
     close, approx, check = np.testing.assert_allclose, pytest.approx, ox.gradcheck
 
-    def assert_allclose(actual: Any, desired: Any, rtol: float = 1e-7, atol: float = 0, **options: Any) -> None:
+    def assert_allclose(
+        actual: Any, desired: Any, rtol: float = 1e-7, atol: float = 0, **options: Any
+    ) -> None:
         if here():
             rtol, atol = max(rtol, RTOL), max(atol, ATOL)
         close(actual, desired, rtol=rtol, atol=atol, **options)

@@ -34,7 +34,9 @@ struct Index {
 fn parse(x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index> {
     // Each is converted once: an object may answer otherwise the second time.
     let entries: Vec<(Bound<'_, PyAny>, Option<Tensor>)> = match index.cast::<PyTuple>() {
-        Ok(tuple) => tuple.iter().map(|e| Ok((e.clone(), tensor_entry(&e, x.device())?))).collect::<PyResult<_>>()?,
+        Ok(tuple) => {
+            tuple.iter().map(|e| Ok((e.clone(), tensor_entry(&e, x.device())?))).collect::<PyResult<_>>()?
+        }
         Err(_) => vec![(index.clone(), tensor_entry(index, x.device())?)],
     };
     let mut parts = vec![];
