@@ -2,7 +2,7 @@
 PYTHON ?= python
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-rust gpu mutants bench lint fmt wheel docs
+.PHONY: help dev test test-rust gpu gpu-full mutants bench lint fmt wheel docs
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -18,6 +18,17 @@ test-rust:  ## Rust's tests without Python and without the GPU, the quickest loo
 
 gpu:  ## the tests that need a Vulkan adapter; fails where there is none
 	OXON_REQUIRE_GPU=1 cargo test gpu:: && OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest -m gpu
+
+# What makes tensors, and says nothing of the host alone.
+GPU_TABLE = $(patsubst %,tests/test_%.py,structured elementwise attention autograd conv functions in_place init layers \
+	losses nn norm optim random recurrent tensor schedules metrics)
+CONFIGURATIONS = LP_NATIVE_VECTOR_WIDTH=256 LP_NATIVE_VECTOR_WIDTH=128 \
+	$(addprefix OXON_GPU_WITHOUT=,immediates float16 int64 subgroups immediates,float16,int64,subgroups)
+
+gpu-full:  ## the whole table of operations, layers, losses and optimizers on lavapipe, in every configuration
+	set -e; for configuration in $(CONFIGURATIONS); do echo "== $$configuration"; \
+	  env OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $$configuration $(PYTHON) -m pytest -q --device gpu $(GPU_TABLE); \
+	  env OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $$configuration $(PYTHON) -m pytest -q -m gpu; done
 
 mutants:  ## a hundred random mutations of kernels and gradients, of which the tests must catch 95; takes a quarter of an hour on two idle processors
 	$(PYTHON) tests/mutate.py

@@ -4,6 +4,7 @@ of the process turned, or depends on one that the environment turned."""
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +26,51 @@ settings.register_profile(
 # For a longer search: `pytest --hypothesis-profile=search tests/test_fusion.py`.
 settings.register_profile("search", settings.get_profile("oxon"), derandomize=False, max_examples=2000)
 settings.load_profile("oxon")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", choices=("cpu", "gpu"), help="where tests make their tensors")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--device") == "gpu":
+        import on_gpu
+
+        reason = on_gpu.missing()
+        if reason is None:
+            on_gpu.turn_on()
+        elif os.environ.get("OXON_REQUIRE_GPU") == "1":
+            raise pytest.UsageError(f"OXON_REQUIRE_GPU is set, and there is no GPU: {reason}")
+        else:
+            pytest.exit(f"--device gpu: skipped, since there is no GPU: {reason}", returncode=0)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--device") != "gpu":
+        return
+    for item in items:
+        for mark in item.iter_markers("cpu"):
+            item.add_marker(pytest.mark.skip(reason=f"on the CPU alone: {mark.args[0]}"))
+        if "doctests" in item.name and "int64" in os.environ.get("OXON_GPU_WITHOUT", ""):
+            item.add_marker(pytest.mark.skip(reason="examples have indices in int64"))
+        parameters = getattr(item, "callspec", None)
+        if parameters and "float64" in map(str, parameters.params.values()):
+            item.add_marker(pytest.mark.skip(reason="no GPU shader has float64"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A dtype that OXON_GPU_WITHOUT takes away is an error that says so, which ends the test."""
+    import oxon as ox
+
+    try:
+        return (yield)
+    except ox.DeviceError as error:
+        without = os.environ.get("OXON_GPU_WITHOUT", "").replace("int64", "int64,uint64").split(",")
+        missing = re.search(r"(\w+) is not supported on", str(error))
+        if missing and missing[1] in without:
+            pytest.skip(f"OXON_GPU_WITHOUT leaves out {missing[1]}")
+        raise
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import on_gpu
 import oxon as ox
 
 NATIVE = [d for d in ox._core.DTYPES if d != "bfloat16"]
@@ -42,6 +43,9 @@ def check_gradients(
     The output is weighted by fixed random numbers, so that no error hides behind a sum of ones.
     """
     arrays = tuple(np.array(array, dtype=np.float64) for array in arrays)
+    if ox.get_default_device() != "cpu":
+        on_gpu.check_gradients(function, [t64(array) for array in arrays])
+        return
     inputs = [t64(array).requires_grad_() for array in arrays]
     output = function(*inputs)
     weights = draw(*output.shape, seed=99)
@@ -69,6 +73,8 @@ def same(t: ox.Tensor, a: Any) -> None:
     a = np.asarray(a)
     got = t.numpy()
     assert tuple(t.shape) == got.shape == a.shape
+    if ox.get_default_device() != "cpu" and a.dtype == np.float64:
+        a = a.astype(np.float32)
     assert got.dtype == a.dtype
     assert got.tobytes() == a.tobytes()
 

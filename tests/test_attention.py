@@ -138,6 +138,7 @@ def test_dropout_of_weights() -> None:
     assert F.scaled_dot_product_attention(q, k, v).item() == pytest.approx(1, rel=1e-5)
 
 
+@pytest.mark.cpu("float64 beside float32")
 def test_errors_of_attention() -> None:
     q, k, v = t64(Q), t64(K), t64(V)
     call: Any = F.scaled_dot_product_attention

@@ -114,6 +114,7 @@ def test_several_tensors_at_once() -> None:
     assert grad_of(x) == [3.0, 5.0]
 
 
+@pytest.mark.cpu("float64")
 def test_gradients_have_the_dtype_of_their_leaf() -> None:
     for dtype in ("float16", "bfloat16", "float32", "float64"):
         x = ox.ones(2, dtype=dtype, requires_grad=True)
@@ -282,6 +283,7 @@ def test_a_penalty_on_gradients() -> None:
     assert grad_of(x) == [8 * 4 * 0.5, 8 * 1 * 3]
 
 
+@pytest.mark.cpu("finite differences need float64")
 def test_hessian_of_a_network() -> None:
     rng = np.random.default_rng(0)
     a, b = (ox.tensor(rng.standard_normal(s)) for s in ((5, 3), (4, 5)))
@@ -332,6 +334,7 @@ class Wrong(ox.Function):
         return dy * ctx.saved_tensors[0].cos() * ctx.factor, None
 
 
+@pytest.mark.cpu("gradcheck is float64")
 def test_gradcheck_catches_wrong_gradients() -> None:
     x = ox.tensor([0.5, -1.0, 2.0])
     assert ox.gradcheck(lambda x: Wrong.apply(x, 1.0), x)

@@ -55,6 +55,7 @@ def test_precision(precision: str, bound: float, padding: int) -> None:
     assert error < bound, error
 
 
+@pytest.mark.cpu("the GPU has one way of convolving")
 def test_the_ways_differ_and_are_named() -> None:
     rng = np.random.default_rng(1)
     x = ox.tensor(rng.standard_normal((2, 64, 20, 20), dtype=np.float32))

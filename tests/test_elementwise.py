@@ -166,7 +166,7 @@ def test_special_values(name: str, dtype: str) -> None:
         return
     smallest = np.finfo(dtype).smallest_normal
     np.testing.assert_allclose(got, want, rtol=TOLERANCE[dtype] * 4, atol=smallest)
-    if name in (
+    if ox.get_default_device() == "cpu" and name in (  # shaders may ignore the sign of 0
         "neg",
         "abs",
         "sqrt",
@@ -321,6 +321,7 @@ def test_slopes_far_out(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(PARTIALS))
+@pytest.mark.cpu("GPUs may take subnormal numbers for 0")
 def test_partial_slopes_far_out(name: str) -> None:
     a, b = (as_float64(ox.tensor(g.ravel()).float()) for g in np.meshgrid(FAR, FAR))
     for got, partial in zip(slopes(name, [a, b], "float32"), PARTIALS[name], strict=True):
@@ -394,6 +395,7 @@ def test_gradients(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "reference"), [("sin", math.sin), ("cos", math.cos), ("tan", math.tan)])
+@pytest.mark.cpu("float64")
 def test_angles_beside_multiples_of_a_quarter_turn(name: str, reference: Callable[[float], float]) -> None:
     # What is left after the turns is tiny, and needs all the digits of π/2 that there are.
     x = np.arange(1, 600_000, 293) * (math.pi / 2)

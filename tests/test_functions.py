@@ -223,6 +223,7 @@ def test_missing_gradients_are_zero_and_unwanted_ones_are_ignored() -> None:
 # Checkpoints.
 
 
+@pytest.mark.cpu("counts bytes of the host")
 def test_checkpoints_give_the_same_gradients_and_keep_less() -> None:
     rng = np.random.default_rng(0)
     start = ox.tensor(rng.standard_normal((256, 256)), dtype="float32")

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import oxon as ox
 import pytest
-from oxon import _core
+from oxon import _core, nn, optim
 from table import ROWS
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.cpu("these tests name their devices")]
 os.environ.setdefault("OXON_GPU_ADAPTER", "llvmpipe")
 os.environ.setdefault("XDG_RUNTIME_DIR", os.environ.get("TMPDIR", "/tmp"))
 
@@ -302,6 +304,88 @@ def test_moves_as_on_the_cpu(name: str) -> None:
 def test_many_tensors_are_joined() -> None:
     parts = [ox.tensor([i, -i]).to("gpu") for i in range(200)]
     assert ox.cat(parts).cpu().tolist() == [x for i in range(200) for x in (i, -i)]
+
+
+def test_a_training_step_moves_nothing_but_the_loss() -> None:
+    ox.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(20, 32), nn.ReLU(), nn.Dropout(0.2), nn.LayerNorm(32), nn.Linear(32, 5)
+    ).to("gpu")  # fmt: skip
+    optimizer = optim.AdamW(model.parameters(), lr=1e-2)
+    x, y = ox.randn(64, 20, device="gpu"), ox.randint(0, 5, (64,), device="gpu")
+    losses = []
+    for step in range(30):
+        before = _core._transfers()
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        up, down = (now - then for now, then in zip(_core._transfers(), before, strict=True))
+        assert (up, down) == (0, 1), f"step {step}: {up} uploads, {down} downloads"
+    assert losses[-1] < losses[0] / 2
+
+
+def test_copies_and_pickles_stay_where_they_were() -> None:
+    x = ox.arange(3.0, device="gpu")
+    for twin in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+        assert twin.device == "gpu"
+        assert twin.cpu().tolist() == [0, 1, 2]
+
+
+def test_float64_is_cast_on_the_way() -> None:
+    assert ox.tensor(np.ones(2)).to("gpu", ox.float32).cpu().tolist() == [1, 1]
+    layer = nn.Linear(2, 1).to("gpu")
+    layer.load_state_dict({"weight": np.array([[1.0, 2.0]]), "bias": np.array([3.0])})
+    assert layer(ox.ones(1, 2, device="gpu")).tolist() == [[6.0]]
+
+
+def test_the_gradient_of_a_product() -> None:
+    x = np.random.default_rng(0).standard_normal((4, 7)).astype(np.float32)
+    x[1, 2] = x[2, 3] = x[2, 4] = 0
+    agree(both(lambda x: x.prod(-1), x))
+    agree(both(lambda x: x.prod(0), x))
+
+
+def test_a_product_and_what_follows_without_another_operand() -> None:
+    rng = np.random.default_rng(0)
+    for shapes in (((4, 5), (5, 6)), ((2, 3, 70, 65), (2, 3, 65, 80)), ((4, 5), (5,))):
+        a, b = (rng.standard_normal(s).astype(np.float32) for s in shapes)
+        agree(both(lambda a, b: ((a @ b) * 0.3 - 1).softmax(-1), a, b))
+
+
+def test_a_grid_of_70_000_by_4_000() -> None:
+    x = ox.arange(70_000.0, device="gpu").unsqueeze(1).expand(70_000, 4_000)
+    assert x.amax().item() == 69_999
+    assert ox.ones(1, 1, device="gpu").expand(70_000, 4_000).sum().item() == 280_000_000
+
+
+def test_more_than_one_binding_holds() -> None:
+    x = ox.zeros(300_000_000, dtype="uint8", device="gpu")
+    x[299_999_990:] = 7
+    assert x[-11:].tolist() == [0] + [7] * 10
+
+
+def test_more_than_there_is_is_a_memory_error() -> None:
+    with pytest.raises(MemoryError, match="4398046511104 bytes asked for; its largest buffer has"):
+        ox.zeros(1 << 40, device="gpu").cpu().numpy()
+    assert ox.ones(1, device="gpu").item() == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore")
+def test_a_forked_child_gets_an_error_and_does_not_hang() -> None:
+    x = ox.ones(2, device="gpu")
+    assert x.sum().item() == 2
+    child = os.fork()
+    if child == 0:
+        try:
+            (x + 1).cpu().numpy()
+        except ox.DeviceError as error:
+            os._exit(0 if "spawn" in str(error) else 2)
+        os._exit(3)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (x + 1).tolist() == [2, 2]
 
 
 def test_a_bad_index_is_an_index_error_where_it_is_observed() -> None:

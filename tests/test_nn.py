@@ -302,6 +302,7 @@ def test_train_eval_freeze_zero_grad_apply():
     assert seen[-1] == "Net"
 
 
+@pytest.mark.cpu("float64")
 def test_to_keeps_identity_and_casts_floats_only():
     net = Net()
     identities = [id(p) for p in net.parameters()]

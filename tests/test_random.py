@@ -70,6 +70,7 @@ def test_generators_remember_where_they_are() -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.cpu("moments are taken in float64")
 def test_moments(dtype: str) -> None:
     g = ox.Generator(11)
     n = 200_000

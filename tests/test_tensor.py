@@ -45,6 +45,7 @@ def test_sizes_in_every_spelling() -> None:
     assert ox.zeros(()).shape == ox.zeros().shape == ()
 
 
+@pytest.mark.cpu("float64")
 def test_default_dtypes() -> None:
     for value, dtype in (
         (1, "int64"),
@@ -71,6 +72,7 @@ def test_arange_of_integers(start: int, stop: int, step: int) -> None:
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5), st.integers(0, 12), st.booleans())
+@pytest.mark.cpu("float64")
 def test_arange_and_linspace_of_floats(start: float, stop: float, num: int, endpoint: bool) -> None:
     got = ox.linspace(start, stop, num, endpoint=endpoint, dtype="float64")
     np.testing.assert_allclose(
@@ -138,6 +140,7 @@ def test_too_deep_a_nest() -> None:
 # Dtypes.
 
 
+@pytest.mark.cpu("float64")
 def test_dtype_objects() -> None:
     for name in ox._core.DTYPES:
         dtype = getattr(ox, name)
@@ -294,6 +297,7 @@ class Index:
         return self.value
 
 
+@pytest.mark.cpu("a GPU finds bad indices when it runs, after the assignment")
 def test_other_indices() -> None:
     a = np.arange(12.0).reshape(3, 4)
     x = ox.tensor(a)
@@ -381,6 +385,7 @@ SNAPSHOTS = [
 
 
 @pytest.mark.parametrize(("make", "text"), SNAPSHOTS)
+@pytest.mark.cpu("a repr names the device")
 def test_repr(make: Any, text: str) -> None:
     assert repr(make()) == text
 

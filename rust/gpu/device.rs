@@ -11,7 +11,7 @@ use crate::core::Result;
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, OnceLock};
 
@@ -29,6 +29,15 @@ const STAGING_KEPT: usize = 4;
 static TOUCHED: AtomicBool = AtomicBool::new(false);
 /// Set in a forked child whose parent had looked for its GPUs.
 static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// How often bytes went to a device and came from one, in the life of the process.
+static UPLOADS: AtomicU64 = AtomicU64::new(0);
+static DOWNLOADS: AtomicU64 = AtomicU64::new(0);
+
+/// Uploads and downloads so far.
+pub fn transfers() -> (u64, u64) {
+    (UPLOADS.load(Ordering::Relaxed), DOWNLOADS.load(Ordering::Relaxed))
+}
 
 pub(super) fn forked() -> bool {
     FORKED.load(Ordering::Relaxed)
@@ -350,6 +359,7 @@ impl Device {
     }
 
     pub fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
+        UPLOADS.fetch_add(1, Ordering::Relaxed);
         let batch = self.0.recorder.lock().batch();
         let buffer = self.alloc_not_in(bytes.len(), Some(batch))?;
         self.0.recorder.lock().upload(&self.0, buffer.raw(), bytes)?;
@@ -390,6 +400,7 @@ impl Buffer {
         }
         let shared = self.device().shared();
         shared.check()?;
+        DOWNLOADS.fetch_add(1, Ordering::Relaxed);
         let mut at = start;
         for chunk in bytes.chunks_mut(READ_CHUNK) {
             shared.read(self.raw(), at, chunk)?;

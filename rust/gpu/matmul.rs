@@ -190,7 +190,10 @@ impl Call<'_> {
         let mut shape = part.batch.to_vec();
         shape.extend([m, n]);
         let space = Space::new(&Shape::new(&shape), Axes::new(&[rank + 1]), part.operands.iter().cloned());
-        space.words(&windows[3..], &mut words);
+        // The shader has no places of an epilogue that reads nothing but the product.
+        if !self.rest.is_empty() {
+            space.words(&windows[3..], &mut words);
+        }
         if let Some(fused) = self.epilogue {
             rows::scalar_words(fused, &mut words);
         }

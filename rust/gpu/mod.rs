@@ -36,6 +36,7 @@ mod wgsl;
 pub use adapter::{ADAPTER_VARIABLE, Adapter, Kind};
 pub use device::{
     Device, Listed, adapters, after_fork_in_child, limit, looked, open, opened_at, place, set_limit, suffix,
+    transfers,
 };
 pub use memory::{Buffer, Usage};
 pub use shaders::all as all_shaders;

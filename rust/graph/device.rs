@@ -144,6 +144,16 @@ impl Buffer {
         }
     }
 
+    /// Bytes from `start` on, brought to the host.
+    pub fn read(&self, start: usize, bytes: &mut [u8]) -> Result<()> {
+        match self {
+            Buffer::Cpu(memory) => bytes.copy_from_slice(&memory.bytes()[start..start + bytes.len()]),
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(buffer) => buffer.download_into(start, bytes)?,
+        }
+        Ok(())
+    }
+
     /// A copy on another device.
     pub fn transfer(&self, to: Device) -> Result<Buffer> {
         match (self, to) {
@@ -243,6 +253,14 @@ pub fn synchronize() -> Result<()> {
     #[cfg(feature = "gpu")]
     gpu::synchronize()?;
     Ok(())
+}
+
+/// How often bytes went to a device other than the host, and came back.
+pub fn transfers() -> (u64, u64) {
+    #[cfg(feature = "gpu")]
+    return gpu::transfers();
+    #[cfg(not(feature = "gpu"))]
+    (0, 0)
 }
 
 /// Tells backends that they are in a forked child.

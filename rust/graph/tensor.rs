@@ -190,11 +190,9 @@ impl Tensor {
 
     /// Reads one element of a tensor that has exactly one, as stored bytes.
     pub fn element_bytes(&self) -> Result<[u8; 8]> {
-        let memory = self.host()?;
         let size = self.dtype().size();
-        let start = self.0.layout.offset * size;
         let mut out = [0; 8];
-        out[..size].copy_from_slice(&memory.bytes()[start..start + size]);
+        self.realise()?.read(self.0.layout.offset * size, &mut out[..size])?;
         Ok(out)
     }
 }

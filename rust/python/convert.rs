@@ -289,19 +289,22 @@ pub fn reduce<'py>(slf: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyAny>> {
     let rebuild = py.import("oxon._core")?.getattr("_rebuild")?;
     let class = slf.get_type();
     let shape = PyTuple::new(py, t.shape().iter())?;
-    let state =
-        (class, t.dtype().name(), shape, PyBytes::new(py, bytes(&data)?), slf.get().get().requires_grad());
+    let data = PyBytes::new(py, bytes(&data)?);
+    let device = t.device().to_string();
+    let state = (class, t.dtype().name(), shape, data, slf.get().get().requires_grad(), device);
     Ok((rebuild, state).into_pyobject(py)?.into_any())
 }
 
-/// The tensor that was pickled.
+/// The tensor that was pickled, on the device where it was.
 #[pyfunction]
+#[pyo3(signature = (class, dtype, shape, data, requires_grad, device="cpu"))]
 fn _rebuild<'py>(
     class: &Bound<'py, PyAny>,
     dtype: &str,
     shape: &Bound<'py, PyAny>,
     data: &Bound<'py, PyBytes>,
     requires_grad: bool,
+    device: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
     let Some(dtype) = DType::parse(dtype) else {
@@ -316,6 +319,7 @@ fn _rebuild<'py>(
         return Err(PyValueError::new_err("unpickle: a bool is neither 0 nor 1"));
     }
     let t = Tensor::from_buffer(Device::Cpu, shape, dtype, Buffer::Cpu(Memory::copy_of(data)?));
+    let t = to_device(&t, Device::parse(device)?)?;
     let plain = Bound::new(py, PyTensor::new(t))?;
     if class.is(py.get_type::<PyTensor>()) {
         plain.setattr("requires_grad", requires_grad)?;

@@ -34,8 +34,10 @@ struct Index {
 fn parse(x: &Tensor, index: &Bound<'_, PyAny>) -> PyResult<Index> {
     // Each is converted once: an object may answer otherwise the second time.
     let entries: Vec<(Bound<'_, PyAny>, Option<Tensor>)> = match index.cast::<PyTuple>() {
-        Ok(tuple) => tuple.iter().map(|e| Ok((e.clone(), tensor_entry(&e)?))).collect::<PyResult<_>>()?,
-        Err(_) => vec![(index.clone(), tensor_entry(index)?)],
+        Ok(tuple) => {
+            tuple.iter().map(|e| Ok((e.clone(), tensor_entry(&e, x.device())?))).collect::<PyResult<_>>()?
+        }
+        Err(_) => vec![(index.clone(), tensor_entry(index, x.device())?)],
     };
     let mut parts = vec![];
     let mut axis = 0;
@@ -140,7 +142,8 @@ fn bad_index(entry: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
 }
 
 /// An entry that chooses by a tensor: a tensor, an array, a list, a tuple within a tuple, or a Python bool.
-fn tensor_entry(entry: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
+/// What is no tensor yet becomes one on the device of what it indexes.
+fn tensor_entry(entry: &Bound<'_, PyAny>, device: Device) -> PyResult<Option<Tensor>> {
     let t = if let Ok(t) = entry.cast::<super::tensor::PyTensor>() {
         t.get().get()
     } else if entry.cast::<PyBool>().is_ok()
@@ -148,7 +151,7 @@ fn tensor_entry(entry: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
         || entry.cast::<PyList>().is_ok()
         || entry.cast::<PyTuple>().is_ok()
     {
-        let t = convert::tensor(entry, None, Device::Cpu)?;
+        let t = convert::tensor(entry, None, device)?;
         if t.count() == 0 && !t.dtype().is_int() { ops::cast::cast(&t, DType::I64)? } else { t }
     } else {
         return Ok(None);

@@ -15,6 +15,12 @@ fn synchronize(py: Python<'_>) -> PyResult<()> {
     })?)
 }
 
+/// How often bytes went to a GPU and came back, so far. For tests.
+#[pyfunction]
+fn _transfers() -> (u64, u64) {
+    graph::device::transfers()
+}
+
 /// How many threads kernels use.
 #[pyfunction]
 fn get_num_threads() -> usize {
@@ -169,6 +175,7 @@ pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(_profile_start, m)?,
         wrap_pyfunction!(_profile_stop, m)?,
         wrap_pyfunction!(_after_fork_in_child, m)?,
+        wrap_pyfunction!(_transfers, m)?,
     ] {
         m.add_function(function)?;
     }

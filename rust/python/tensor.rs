@@ -322,6 +322,8 @@ impl PyTensor {
     fn copy_<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Self>> {
         let own = slf.get().get();
         let other = args::tensor("copy_", other)?;
+        // Cast where it lies, since the CPU alone has every dtype.
+        let other = if other.device() == Device::Cpu { ops::cast::cast(&other, own.dtype())? } else { other };
         let other = to_device(&other, own.device())?;
         let value = ops::view::expand(&other, own.shape())?;
         slf.get().put("copy_", value)?;
@@ -398,8 +400,13 @@ impl PyTensor {
                 to_dtype = Some(dtype::extract(&arg)?);
             }
         }
-        let moved = to_device(&t, device.unwrap_or(t.device()))?;
-        let cast = ops::cast::cast(&moved, to_dtype.unwrap_or(t.dtype()))?;
+        let (device, dtype) = (device.unwrap_or(t.device()), to_dtype.unwrap_or(t.dtype()));
+        // Cast on the CPU if one of the two is, since it alone has every dtype.
+        let cast = if t.device() == Device::Cpu {
+            to_device(&ops::cast::cast(&t, dtype)?, device)?
+        } else {
+            ops::cast::cast(&to_device(&t, device)?, dtype)?
+        };
         let same = cast.dtype() == t.dtype() && cast.device() == t.device();
         if same && !copy {
             return Ok(slf.clone().into_any());
@@ -552,9 +559,12 @@ pub fn realise(py: Python<'_>, tensor: &Tensor) -> PyResult<()> {
 
 /// The one element of a tensor that has exactly one.
 pub fn element(py: Python<'_>, tensor: &Tensor) -> PyResult<Scalar> {
-    let host = to_device(tensor, Device::Cpu)?;
-    realise(py, &host)?;
-    Ok(convert::scalar_from(host.dtype(), host.element_bytes()?))
+    realise(py, tensor)?;
+    let bytes = match tensor.device() {
+        Device::Cpu => tensor.element_bytes()?,
+        _ => py.detach(|| tensor.element_bytes())?,
+    };
+    Ok(convert::scalar_from(tensor.dtype(), bytes))
 }
 
 /// A scalar as Python's own type.

@@ -17,7 +17,7 @@ def as_tensor(key: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
     try:
-        return tensor(value)
+        return tensor(value, device="cpu")
     except (TypeError, ValueError) as error:
         raise TypeError(f"load_state_dict: {key} is no tensor but {type(value).__name__}") from error
 

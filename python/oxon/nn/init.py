@@ -212,8 +212,9 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
     tall = max(rows, columns), min(rows, columns)
-    x = randn(tall, dtype=float64, generator=generator)
-    unit = eye(tall[1], dtype=x.dtype)
+    # On the CPU, the only device with the float64 that the iteration needs to end.
+    x = randn(tall, dtype=float64, device="cpu", generator=generator)
+    unit = eye(tall[1], dtype=x.dtype, device="cpu")
     with no_grad():
         x = x / (x * x).sum().sqrt()
         for _ in range(100):
@@ -222,4 +223,4 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
                 break
             x = x @ (1.5 * unit - 0.5 * gram)
         x = x if rows >= columns else x.mT
-        return tensor.copy_(x.reshape(tuple(tensor.shape)) * gain)
+        return tensor.copy_((x.reshape(tuple(tensor.shape)) * gain).to(tensor.dtype))
