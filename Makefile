@@ -2,7 +2,7 @@
 PYTHON ?= python
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-rust gpu gpu-full mutants bench lint fmt wheel docs
+.PHONY: help dev test test-rust gpu gpu-table gpu-full mutants bench lint fmt wheel docs
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ GPU_TABLE = $(patsubst %,tests/test_%.py,structured elementwise attention autogr
 	losses nn norm optim random recurrent tensor schedules metrics)
 CONFIGURATIONS = LP_NATIVE_VECTOR_WIDTH=256 LP_NATIVE_VECTOR_WIDTH=128 \
 	$(addprefix OXON_GPU_WITHOUT=,immediates float16 int64 subgroups immediates,float16,int64,subgroups)
+
+gpu-table:  ## the table of operations, layers, losses and optimizers on lavapipe, in one configuration
+	OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest -q --device gpu $(GPU_TABLE)
 
 gpu-full:  ## the whole table of operations, layers, losses and optimizers on lavapipe, in every configuration
 	set -e; for configuration in $(CONFIGURATIONS); do echo "== $$configuration"; \

@@ -57,6 +57,7 @@ pub(super) fn run(op: &str, fused: &Fused, inputs: &[View<'_>], outputs: &[Out<'
         return copy_in_halves(op, x, out);
     }
     let dtypes = inputs.iter().map(|view| view.dtype).chain(outputs.iter().map(|out| out.dtype));
+    let dtypes = dtypes.chain(program.scalars.iter().copied());
     for dtype in dtypes.chain(program.steps.iter().map(|step| step.result())) {
         wgsl::check(op, dtype, &shared.adapter)?;
     }
