@@ -390,6 +390,7 @@ def test_outputs_are_tensors_of_their_own() -> None:
     assert output.tolist() == kept
 
 
+@pytest.mark.cpu("the GPU composes it of other operations")
 def test_the_kernel_refuses_what_does_not_fit() -> None:
     from oxon import _core
 
