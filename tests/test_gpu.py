@@ -1,5 +1,6 @@
-"""The first slice of the GPU through the whole house: Python, graph, planner, wgpu. Runs on Mesa's software Vulkan;
-`OXON_REQUIRE_GPU=1` makes a missing adapter a failure. Kernels have their own tests in Rust."""
+"""The GPU through the whole house: Python, graph, planner, wgpu; transfers, faults and results beside the CPU's. Runs on
+Mesa's software Vulkan; `OXON_REQUIRE_GPU=1` makes a missing adapter a failure. Kernels have their own tests in Rust,
+and `--device gpu` runs the tests' table there (`on_gpu.py`)."""
 
 from __future__ import annotations
 
