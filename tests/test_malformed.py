@@ -24,9 +24,10 @@ from typing import Any
 import malformed
 import oxon as ox
 import pytest
+from arguments import EVIL, Attributes, Changing, Evil, Index, Length, fail, generator
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from malformed import EVIL, Attributes, Changing, Evil, Index, Length, fail, generator, targets
+from malformed import targets
 
 # A longer search draws other examples each time.
 LONGER = int(os.environ.get("OXON_MALFORMED") or 0)
