@@ -1,13 +1,13 @@
 //! Attention as one kernel that never has all scores in memory; its gradient is another, and is composed of
-//! other operations where it is to be differentiated again. Dropout of weights, gradients of the mask and
-//! devices without the kernel are the business of `nn/functional/attention.py`, which composes them.
+//! other operations where it is to be differentiated again. Dropout of weights and gradients of the mask are the
+//! business of `nn/functional/attention.py`, which composes them.
 
 use super::{cast, create, device, elementwise, matmul, norm, reduce, view};
 use crate::bail;
 use crate::core::{DType, Result, Scalar, Shape};
 use crate::graph::node::{Operands, Specs};
 use crate::graph::record::{Context, Grads, record_one};
-use crate::graph::{Device, Spec, Tensor, grad_enabled};
+use crate::graph::{Spec, Tensor, grad_enabled};
 use crate::ir::Elementwise as E;
 use crate::ir::Kernel;
 use elementwise::binary;
@@ -29,9 +29,7 @@ pub fn attention(
     if !given.is_float() || k.dtype() != given || v.dtype() != given {
         bail!(DType, "{OP}: takes floats of one dtype, not {given}, {} and {}", k.dtype(), v.dtype());
     }
-    if device(OP, &[q, k, v])? != Device::Cpu {
-        bail!(Device, "{OP}: attention on {} is composed of other operations", q.device());
-    }
+    let on = device(OP, &[q, k, v])?;
     let dtype = given.compute();
     let (q, k, v) = (cast::cast(q, dtype)?, cast::cast(k, dtype)?, cast::cast(v, dtype)?);
     let shapes = || format!("{}, {} and {}", q.shape(), k.shape(), v.shape());
@@ -60,7 +58,7 @@ pub fn attention(
     let operands = call.operands()?;
     let lse: Shape = call.batch.iter().copied().chain([queries]).collect();
     let specs = Specs::from_iter([Spec { shape: full, dtype }, Spec { shape: lse, dtype }]);
-    let mut outs = Tensor::pending(Device::Cpu, Kernel::Attention { causal, scale }, operands, specs)?;
+    let mut outs = Tensor::pending(on, Kernel::Attention { causal, scale }, operands, specs)?;
     let lse = outs.pop().expect("two outputs");
     let out = outs.pop().expect("two outputs");
     let seen = out.clone();
@@ -142,7 +140,7 @@ impl Call {
             |(rows, columns)| Ok(Spec { shape: Shape::checked(OP, &self.full(rows, columns))?, dtype });
         let specs = shapes.into_iter().map(spec).collect::<Result<Specs>>()?;
         let kernel = Kernel::AttentionInput { causal: self.causal, scale: self.scale };
-        Ok(Tensor::pending(Device::Cpu, kernel, operands, specs)?.into_vec())
+        Ok(Tensor::pending(self.q.device(), kernel, operands, specs)?.into_vec())
     }
 
     /// The same of operations that are recorded. With P = softmax(scores) and dP = g Vᵀ:
@@ -157,7 +155,7 @@ impl Call {
         if self.causal {
             let places = |count: usize| {
                 let (start, step) = (Scalar::Int(0), Scalar::Int(1));
-                create::arange(start, Scalar::Int(count as i64), step, None, Device::Cpu)
+                create::arange(start, Scalar::Int(count as i64), step, None, self.q.device())
             };
             let sees = binary(E::ge, &view::unsqueeze(&places(queries)?, 1)?, &places(keys)?)?;
             scores = elementwise::select(&sees, &scores, f64::NEG_INFINITY)?;

@@ -6,7 +6,7 @@ use crate::bail;
 use crate::core::{Result, Shape};
 use crate::graph::node::{Operands, Specs};
 use crate::graph::record::{Context, Grads, record_one};
-use crate::graph::{Device, Rule, Spec, Tensor, grad_enabled};
+use crate::graph::{Rule, Spec, Tensor, grad_enabled};
 use crate::ir::Elementwise as E;
 use crate::ir::Kernel;
 use crate::ir::kernel::Fused;
@@ -85,7 +85,7 @@ struct Statistics {
 }
 
 impl Normalize {
-    /// Whether the rows' own kernel does it: whole last axes that a core's cache holds, on the CPU.
+    /// Whether the rows' own kernel does it: whole last axes that a core's cache holds.
     fn by_rows(&self) -> bool {
         /// Elements of a row.
         const LONGEST: usize = 64 << 10;
@@ -93,11 +93,7 @@ impl Normalize {
         let last = &self.x.shape()[lead..];
         let flat = |t: &Option<Tensor>| t.as_ref().is_none_or(|t| t.shape()[..] == *last);
         let trailing = self.axes.iter().copied().eq(lead..self.x.rank());
-        self.x.device() == Device::Cpu
-            && trailing
-            && (1..=LONGEST).contains(&last.iter().product())
-            && flat(&self.weight)
-            && flat(&self.bias)
+        trailing && (1..=LONGEST).contains(&last.iter().product()) && flat(&self.weight) && flat(&self.bias)
     }
 
     fn value(self, name: &'static str) -> Result<Tensor> {
@@ -121,7 +117,7 @@ impl Normalize {
         let dtype = self.x.dtype();
         let column = Spec { shape: Shape::new(&[shape[0], 1]), dtype };
         let specs = Specs::from_iter([Spec { shape: shape.clone(), dtype }, column.clone(), column]);
-        let mut outs = Tensor::pending(Device::Cpu, kernel, operands, specs)?;
+        let mut outs = Tensor::pending(self.x.device(), kernel, operands, specs)?;
         let (scale, mean) = (outs.pop().expect("three outputs"), outs.pop().expect("three outputs"));
         let y = view::reshape(&outs[0], self.x.shape())?.as_own();
         let (x, weight, bias) = (self.x.clone(), self.weight.clone(), self.bias.clone());
@@ -218,7 +214,7 @@ impl Rule for RowsRule {
         specs.extend([weight, bias].into_iter().flatten().map(|_| Spec { shape: row.clone(), dtype }));
         let kernel =
             Kernel::NormalizeInput { centred: *centred, weight: weight.is_some(), bias: bias.is_some() };
-        let found = Tensor::pending(Device::Cpu, kernel, operands, specs)?;
+        let found = Tensor::pending(x.device(), kernel, operands, specs)?;
         let of = [Some(x), weight.as_ref(), bias.as_ref()];
         let found = found.iter().zip(of.into_iter().flatten()).enumerate();
         found
