@@ -36,6 +36,7 @@ mod strided;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod together;
 mod wgsl;
 
 pub use adapter::{ADAPTER_VARIABLE, Adapter, Kind};

@@ -6,7 +6,7 @@ use super::pipeline::{Key, Parameters, Source};
 use super::queue::{Binding, Queue};
 use super::{
     assign, attention, conv, generate, index, matmul, normalize, pointwise, pool, prelude, recurrent, reduce,
-    scan, scatter, softmax, sort,
+    scan, scatter, softmax, sort, together,
 };
 use crate::core::Result;
 
@@ -125,6 +125,7 @@ pub fn all() -> Vec<(String, String)> {
             scatter::variants(parameters),
             softmax::variants(parameters),
             sort::variants(parameters),
+            together::variants(parameters),
         ] {
             all.extend(
                 variants.into_iter().map(|(name, source)| (format!("{name} {parameters:?}"), source.wgsl)),

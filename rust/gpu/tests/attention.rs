@@ -132,33 +132,35 @@ fn case([heads, queries, keys, size, value]: [usize; 5], causal: bool) -> Case {
     Case { heads, queries, keys, size, value, causal }
 }
 
-/// Tiles that are full and that are not, one strip and several, columns in one pass and in several.
+/// Tiles that are full and that are not, one strip and several, columns in one pass and in several; what costs a driver
+/// most are kernels, of which each size has its own, so that devices without some features take two of the sizes.
 #[test]
 fn attention_of_all_sizes() {
-    for device in devices() {
+    for (rank, device) in devices().iter().enumerate() {
         let of = |shape: [usize; 3], seed| {
             Tensor::new(device, DType::F32, &shape, &floats(&noise(shape.iter().product(), seed)))
         };
-        for sizes in [
+        for (i, sizes) in [
+            [2, 33, 65, 36, 40],
+            [2, 20, 50, 7, 13],
             [2, 1, 1, 1, 1],
             [3, 5, 7, 4, 8],
             [1, 32, 32, 32, 32],
-            [2, 33, 65, 36, 40],
             [1, 70, 40, 64, 64],
-            [2, 20, 50, 7, 13],
             [1, 40, 33, 130, 20],
             [1, 9, 34, 20, 164],
-        ] {
-            for causal in [false, true] {
-                check(device, case(sizes, causal), DType::F32, None, &of);
-            }
+        ]
+        .into_iter()
+        .enumerate()
+        .filter(|(i, _)| rank == 0 || *i < 2)
+        {
+            check(device, case(sizes, i % 2 == 1), DType::F32, None, &of);
             let (queries, keys) = (sizes[1], sizes[2]);
             let mut mask: Vec<f32> = noise(queries * keys, 5).iter().map(|x| 3.0 * x).collect();
             // The first query sees nothing, the others not all.
             mask[..keys].fill(f32::NEG_INFINITY);
             mask.iter_mut().skip(keys).step_by(3).for_each(|x| *x = f32::NEG_INFINITY);
-            check(device, case(sizes, false), DType::F32, Some(&mask), &of);
-            check(device, case(sizes, true), DType::F32, Some(&mask), &of);
+            check(device, case(sizes, i % 2 == 0), DType::F32, Some(&mask), &of);
         }
     }
 }

@@ -14,6 +14,7 @@ mod reference;
 mod rows;
 mod scan;
 mod scatter;
+mod together;
 
 use super::*;
 use crate::core::layout::Layout;

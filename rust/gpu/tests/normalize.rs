@@ -97,25 +97,23 @@ fn dtype_rounding(dtype: DType) -> f64 {
 /// Rows of all lengths: one element, parts of a quad, one lane, many, and more than lanes keep in registers.
 #[test]
 fn rows_are_normalized() {
-    for device in devices() {
-        for (i, (rows, n)) in [
+    for (rank, device) in devices().iter().enumerate() {
+        let sizes = [
+            (40, 256),
+            (300, 33),
             (5, 1),
             (3, 7),
             (70, 8),
-            (300, 33),
             (9, 64),
-            (40, 256),
             (3, 1030),
             (2, 1024),
             (2, 4100),
             (2, 9000),
-        ]
-        .into_iter()
-        .enumerate()
-        {
+        ];
+        for (i, (rows, n)) in sizes.into_iter().enumerate().filter(|(i, _)| rank == 0 || *i < 2) {
             let x = Tensor::new(device, DType::F32, &[rows, n], &floats(&noise(rows * n, 7)));
-            // All eight for one size, for others three of them.
-            for flags in (0..8).filter(|flag| i == 5 || (flag + i) % 3 == 0) {
+            // All eight for one size, for others two or three of them: a driver takes long to compile a kernel.
+            for flags in (0..8).filter(|flag| rank + i == 0 || (flag + i) % 3 == 0) {
                 check(device, flags & 1 == 1, [flags & 2 == 2, flags & 4 == 4], &x, 3e-6);
             }
         }
