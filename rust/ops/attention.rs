@@ -7,7 +7,7 @@ use crate::bail;
 use crate::core::{DType, Result, Scalar, Shape};
 use crate::graph::node::{Operands, Specs};
 use crate::graph::record::{Context, Grads, record_one};
-use crate::graph::{Spec, Tensor, grad_enabled};
+use crate::graph::{Device, Spec, Tensor, grad_enabled};
 use crate::ir::Elementwise as E;
 use crate::ir::Kernel;
 use elementwise::binary;
@@ -30,7 +30,8 @@ pub fn attention(
         bail!(DType, "{OP}: takes floats of one dtype, not {given}, {} and {}", k.dtype(), v.dtype());
     }
     let on = device(OP, &[q, k, v])?;
-    let dtype = given.compute();
+    // The GPU's kernel reads half floats as they are, and computes in float32 as well.
+    let dtype = if on == Device::Cpu { given.compute() } else { given };
     let (q, k, v) = (cast::cast(q, dtype)?, cast::cast(k, dtype)?, cast::cast(v, dtype)?);
     let shapes = || format!("{}, {} and {}", q.shape(), k.shape(), v.shape());
     if q.rank() < 2 || k.rank() < 2 || v.rank() < 2 {
@@ -44,7 +45,7 @@ pub fn attention(
     let lead = |t: &Tensor| Shape::new(&t.shape()[..t.rank() - 2]);
     let batch = lead(&q).broadcast(&lead(&k)).and_then(|batch| batch.broadcast(&lead(&v)));
     let Some(batch) = batch else { bail!(Shape, "{OP}: {}: leading sizes do not broadcast", shapes()) };
-    let mask = mask.map(|mask| added(mask, dtype)).transpose()?;
+    let mask = mask.map(|mask| added(mask, given.compute())).transpose()?;
     let mut call = Call { q, k, v, mask: None, causal, scale, batch, value };
     let full = Shape::checked(OP, &call.full(queries, value))?;
     if let Some(mask) = mask {
@@ -57,7 +58,7 @@ pub fn attention(
     }
     let operands = call.operands()?;
     let lse: Shape = call.batch.iter().copied().chain([queries]).collect();
-    let specs = Specs::from_iter([Spec { shape: full, dtype }, Spec { shape: lse, dtype }]);
+    let specs = Specs::from_iter([Spec { shape: full, dtype }, Spec { shape: lse, dtype: dtype.compute() }]);
     let mut outs = Tensor::pending(on, Kernel::Attention { causal, scale }, operands, specs)?;
     let lse = outs.pop().expect("two outputs");
     let out = outs.pop().expect("two outputs");
@@ -147,7 +148,9 @@ impl Call {
     /// dS = scale P ∘ (dP − Σ P ∘ dP), dQ = dS K, dK = dSᵀ Q, dV = Pᵀ g.
     fn composed(&self, g: &Tensor) -> Result<Vec<Tensor>> {
         let t = matmul::transposed;
-        let mut scores = binary(E::mul, &matmul::matmul(&self.q, &t(&self.k)?)?, self.scale)?;
+        let wide = |x: &Tensor| cast::cast(x, x.dtype().compute());
+        let (q, k, v, g) = (wide(&self.q)?, wide(&self.k)?, wide(&self.v)?, wide(g)?);
+        let mut scores = binary(E::mul, &matmul::matmul(&q, &t(&k)?)?, self.scale)?;
         if let Some(mask) = &self.mask {
             scores = binary(E::add, &scores, mask)?;
         }
@@ -166,14 +169,11 @@ impl Call {
             binary(E::eq, &reduce::extreme(&scores.detach(), &[axis], true, true)?, f64::NEG_INFINITY)?;
         let scores = elementwise::select(&unseen, 0.0, &scores)?;
         let p = elementwise::select(&unseen, 0.0, &norm::softmax(&scores, axis)?)?;
-        let dp = matmul::matmul(g, &t(&self.v)?)?;
+        let dp = matmul::matmul(&g, &t(&v)?)?;
         let mean = reduce::sum(&binary(E::mul, &p, &dp)?, &[axis], true)?;
         let ds = binary(E::mul, &binary(E::mul, &p, &binary(E::sub, &dp, &mean)?)?, self.scale)?;
-        Ok(vec![
-            matmul::matmul(&ds, &self.k)?,
-            matmul::matmul(&t(&ds)?, &self.q)?,
-            matmul::matmul(&t(&p)?, g)?,
-        ])
+        let found = [matmul::matmul(&ds, &k)?, matmul::matmul(&t(&ds)?, &q)?, matmul::matmul(&t(&p)?, &g)?];
+        found.iter().map(|grad| cast::cast(grad, self.q.dtype())).collect()
     }
 }
 
