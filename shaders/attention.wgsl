@@ -1,18 +1,19 @@
-// attention: out = softmax(scale Q Kᵀ + mask) V and lse, the logarithms of the sums of exponentials, with an online
-// softmax (Milakov and Gimelshein, 2018; Dao et al., 2022). A query that sees no key gives zeros and −∞.
+// attention: out = softmax(scale Q Kᵀ + mask) V and lse, the logarithms of the sums of exponentials, with an
+// online softmax (Milakov and Gimelshein, 2018; Dao et al., 2022). A query that sees no key gives zeros and −∞.
 //
-// Bindings: `q`, `k`, `v`, `mask` if `MASK`, `out`, `lse`; through `quad_q`, `quad_k`, `quad_v`, `load_mask`, `store_out`,
-// which the host generates, as it does `base_of(head)`, where each operand's matrix begins.
+// Bindings: `q`, `k`, `v`, `mask` if `MASK`, `out`, `lse`; through `quad_q`, `quad_k`, `quad_v`, `load_mask`,
+// `store_out`, which the host generates, as it does `base_of(head)`, where each operand's matrix begins.
 // Grid: 64 invocations to a workgroup, one for 32 queries of a head, folded into rows of `row`.
 // Constants from the host: as attention_scores.wgsl; `CHUNKS` of 32 columns of V that are summed, at most 4;
 // `SUBGROUP` and `exchange`, as combine.wgsl.
 // Parameters: `row`; `heads`; `blocks` of a head; `rows`, how many queries, of which `first` is the first of all;
-// `others`, how many keys; `size` of a query and of a key, `value` of a value; `column`, the first that is summed; `scale`;
-// `q_step`, `k_step`, `v_step`, `mask_step`, `mask_along`; and where operands begin.
+// `others`, how many keys; `size` of a query and of a key, `value` of a value; `column`, the first that is summed;
+// `scale`; `q_step`, `k_step`, `v_step`, `mask_step`, `mask_along`; and where operands begin.
 //
-// For each 32 keys: scores, a tile (tile.wgsl), along strips of 32 of `size`; the largest scores so far, for which the
-// eight lanes of a row exchange theirs; weights relative to them, in workgroup memory; what was summed before, by the
-// same measure; weights times values. Each lane sums the weights that it made; the eight sums meet at the end.
+// For each 32 keys: scores, a tile (tile.wgsl), along strips of 32 of `size`; the largest scores so far, for which
+// the eight lanes of a row exchange theirs; weights relative to them, in workgroup memory; what was summed before,
+// by the same measure; weights times values. Each lane sums the weights that it made; the eight sums meet at the
+// end.
 
 fn most_of_rows(mine: vec4<f32>, lane: u32) -> vec4<f32> {
     var most = mine;

@@ -1,10 +1,11 @@
-// attention_key: the gradients of the keys and of the values of attention.wgsl. With P and dS of attention_query.wgsl:
-// dK = dSᵀ Q and dV = Pᵀ dO.
+// attention_key: the gradients of the keys and of the values of attention.wgsl. With P and dS of
+// attention_query.wgsl: dK = dSᵀ Q and dV = Pᵀ dO.
 //
 // Bindings: `q`, `k`, `v`, `mask` if `MASK`, `dout`, `lse`, `delta`, `dk` and `dv`, or one of them; as
 // attention_query.wgsl, and `dk_of(base)` and `dv_of(base)`, where a head's begin.
 // Grid: 64 invocations to a workgroup, one for 32 keys of a head, folded into rows of `row`.
-// Constants from the host: as attention.wgsl, but `KEY_CHUNKS` and `VALUE_CHUNKS`, how many of dK and of dV are summed.
+// Constants from the host: as attention.wgsl, but `KEY_CHUNKS` and `VALUE_CHUNKS`, how many of dK and of dV are
+// summed.
 // Parameters: as attention.wgsl, but `rows` are keys, of which `first` is the first of all, and `others` queries;
 // `column` and `value_column`, the first of dK and of dV; `dout_step`.
 //

@@ -1,7 +1,8 @@
-// attention_query: the gradient of the queries of attention.wgsl. With the weights P = exp(scale Q Kᵀ + mask − lse),
-// made again, D = Σ dO ∘ O along rows and dS = scale P ∘ (dO Vᵀ − D): dQ = dS K.
+// attention_query: the gradient of the queries of attention.wgsl. With the weights P = exp(scale Q Kᵀ + mask −
+// lse), made again, D = Σ dO ∘ O along rows and dS = scale P ∘ (dO Vᵀ − D): dQ = dS K.
 //
-// Bindings: `q`, `k`, `v`, `mask` if `MASK`, `dout`, `lse`, `delta`, which is D, `out`, which is dQ; as attention.wgsl.
+// Bindings: `q`, `k`, `v`, `mask` if `MASK`, `dout`, `lse`, `delta`, which is D, `out`, which is dQ; as
+// attention.wgsl.
 // Grid, constants and parameters: as attention.wgsl, but `column` and `CHUNKS` are those of K, and `dout_step`.
 
 // A row of dS from the scores and from dO Vᵀ.

@@ -1,5 +1,6 @@
-// What attention.wgsl and attention_query.wgsl share, whose tiles have a row to a query: which keys count, and how rows
-// of the result are written, through `store_out(at, quad, left)`, of which the host makes one of the first `left` elements.
+// What attention.wgsl and attention_query.wgsl share, whose tiles have a row to a query: which keys count, and how
+// rows of the result are written, through `store_out(at, quad, left)`, of which the host makes one of the first
+// `left` elements.
 
 // Which of the keys from `key` on a query sees; `row` is its place among the part's.
 fn sees(row: u32, key: u32) -> vec4<bool> {

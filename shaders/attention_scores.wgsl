@@ -1,7 +1,9 @@
-// What attention.wgsl, attention_query.wgsl and attention_key.wgsl share: which scores count, and what is added to them.
+// What attention.wgsl, attention_query.wgsl and attention_key.wgsl share: which scores count, and what is added to
+// them.
 //
-// Constants from the host: `CAUSAL`, whether query i sees keys 0 … i; `MASK`, whether something is added to scores;
-// `load_mask(at)`, and `mask_of(base)`, where a head's begins. Parameters: `scale`, `mask_step` from query to query and `mask_along` from key to key.
+// Constants from the host: `CAUSAL`, whether query i sees keys 0 … i; `MASK`, whether something is added to
+// scores; `load_mask(at)`, and `mask_of(base)`, where a head's begins. Parameters: `scale`, `mask_step` from query
+// to query and `mask_along` from key to key.
 
 // A score of query `query` with key `key`, both counted from the first that the mask's `base` knows.
 fn added(base: u32, query: u32, key: u32, visible: bool) -> f32 {

@@ -1,18 +1,18 @@
-// normalize: rows with mean 0, if they are `CENTRED`, and mean square 1: y = (x − μ) r w + b with
-// r = 1 / √(σ² + eps), where μ is the row's mean, or 0.
+// normalize: rows with mean 0, if they are `CENTRED`, and mean square 1: y = (x − μ) r w + b with r = 1 / √(σ² +
+// eps), where μ is the row's mean, or 0.
 //
 // Bindings: `x`; `weight` and `bias`, where there are; `y`, `mean`, `scale`. The first and `y` through `load_x`,
 // `load_weight`, `load_bias` and `store_y`, which the host generates: an `Item` is one element or four neighbours.
 // Grid: 256 invocations to a workgroup, of which `ALONG` share a row; one workgroup for each 256 / `ALONG` rows,
 // folded into rows of `row`.
-// Constants from the host: as combine.wgsl; `CENTRED`, `WEIGHT`, `BIAS`; `Item`, `WIDTH`, its elements, and `total`,
-// their sum.
-// Parameters, places and steps in items: `row`; `rows`, how many; `items` of a row; `x_offset`, `x_step` from row to
-// row, `weight_offset`, `bias_offset`, `y_offset`; `first`, the place of the first row's statistics; `eps`.
+// Constants from the host: as combine.wgsl; `CENTRED`, `WEIGHT`, `BIAS`; `Item`, `WIDTH`, its elements, and
+// `total`, their sum.
+// Parameters, places and steps in items: `row`; `rows`, how many; `items` of a row; `x_offset`, `x_step` from row
+// to row, `weight_offset`, `bias_offset`, `y_offset`; `first`, the place of the first row's statistics; `eps`.
 //
-// A lane takes every `ALONG`-th item. It sums 16 of them, counted from the first, which is near the others, and their
-// squares; such blocks are merged as fold_moments.wgsl says, so that neither a large mean nor a long row costs digits.
-// A row is read twice; the second time it comes from a cache.
+// A lane takes every `ALONG`-th item. It sums 16 of them, counted from the first, which is near the others, and
+// their squares; such blocks are merged as fold_moments.wgsl says, so that neither a large mean nor a long row
+// costs digits. A row is read twice; the second time it comes from a cache.
 
 const BLOCK: u32 = 16u;
 

@@ -1,11 +1,11 @@
-// normalize_input: the gradients of normalize.wgsl. With x̂ = (x − μ) r and h = dy w,
-// dx = r (h − mean(h) − x̂ mean(h x̂)), without the mean of h where rows are not `CENTRED`; and of the rows of a
-// workgroup the parts Σ dy x̂ of dw and Σ dy of db, which the host adds up afterwards, in order.
+// normalize_input: the gradients of normalize.wgsl. With x̂ = (x − μ) r and h = dy w, dx = r (h − mean(h) − x̂
+// mean(h x̂)), without the mean of h where rows are not `CENTRED`; and of the rows of a workgroup the parts Σ dy
+// x̂ of dw and Σ dy of db, which the host adds up afterwards, in order.
 //
-// Bindings: `x`, `dy`, `mean`, `scale`; `weight`, where there is one; `dx`; then `dw` and `db`, where those parts are
-// asked for: a row for each workgroup. As normalize.wgsl, through `load_…` and `store_…`.
-// Grid: 256 invocations to a workgroup, of which `ALONG` share a row; one workgroup for each `each` · 256 / `ALONG`
-// rows, folded into rows of `row`.
+// Bindings: `x`, `dy`, `mean`, `scale`; `weight`, where there is one; `dx`; then `dw` and `db`, where those parts
+// are asked for: a row for each workgroup. As normalize.wgsl, through `load_…` and `store_…`.
+// Grid: 256 invocations to a workgroup, of which `ALONG` share a row; one workgroup for each `each` · 256 /
+// `ALONG` rows, folded into rows of `row`.
 // Constants from the host: as normalize.wgsl; `DW`, `DB`, and `HELD`, how many items of a row a lane has at most,
 // whose sums it keeps in registers, or 0 if neither part is asked for, and `SLOTS`, at least 1.
 // Parameters, places and steps in items: `row`; `rows`, how many; `items` of a row; `each`; `x_offset`, `x_step`,
@@ -20,12 +20,13 @@ fn merge(a: State, b: State) -> State { return State(a.total + b.total, a.along 
 
 var<workgroup> gathered: array<Item, 256>;
 
-// The sum of what the lanes have that have the same items of different rows.
+// The sum of what the lanes have that have the same items of different rows, for the first of them.
 fn of_all_rows(mine: Item, lane: u32) -> Item {
     if (ACROSS == 1u) { return mine; }
     workgroupBarrier();
     gathered[lane] = mine;
     workgroupBarrier();
+    if (lane >= ALONG) { return mine; }
     var sum = Item();
     for (var i = lane % ALONG; i < 256u; i += ALONG) { sum += gathered[i]; }
     return sum;

@@ -1,9 +1,10 @@
-// What recurrent_input_steps.wgsl and recurrent_input_step.wgsl share: the gradients of one step of one unit of one sequence.
+// What recurrent_input_steps.wgsl and recurrent_input_step.wgsl share: the gradients of one step of one unit of
+// one sequence.
 //
-// Bindings: `h` and for an lstm `c`, the states before and after all steps (L + 1, N, H); `kept` (L, N, 4 · H), if the cell
-// keeps anything; `dy` (L, N, H), the gradient of all steps' h; `dgi` (L, N, gates · H), and for a gru `dgh` of the same
-// shape; `dh`, what is passed on from step to step, (N, H), and `carry`, if the cell has one. Constants and parameters: as
-// recurrent_forward.wgsl.
+// Bindings: `h` and for an lstm `c`, the states before and after all steps (L + 1, N, H); `kept` (L, N, 4 · H), if
+// the cell keeps anything; `dy` (L, N, H), the gradient of all steps' h; `dgi` (L, N, gates · H), and for a gru
+// `dgh` of the same shape; `dh`, what is passed on from step to step, (N, H), and `carry`, if the cell has one.
+// Constants and parameters: as recurrent_forward.wgsl.
 
 fn before(t: u32) -> u32 { return select(t, t + 1u, REVERSE); }
 fn after(t: u32) -> u32 { return select(t + 1u, t, REVERSE); }

@@ -1,4 +1,5 @@
-// What a step of a recurrent layer does with the gates' shares of the input and of the last hidden state, gi and gh:
+// What a step of a recurrent layer does with the gates' shares of the input and of the last hidden state, gi and
+// gh:
 //
 //   tanh   h' = tanh(gi + gh)
 //   relu   h' = max(gi + gh, 0)

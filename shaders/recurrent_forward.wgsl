@@ -1,8 +1,9 @@
 // What recurrent_steps.wgsl and recurrent_step.wgsl share: one step of one unit of one sequence.
 //
-// Bindings: `gi` (L, N, gates · H), `h` and for an lstm `c`, the states before and after all steps (L + 1, N, H); `bias`
-// (gates · H), if `BIAS`; `kept` (L, N, 4 · H), if `KEEP`. Reversed, as `REVERSE` says, states stand in the steps' order too:
-// the state before step t is number t + 1. Parameters: `batch`, N; `hidden`, H; and where each begins.
+// Bindings: `gi` (L, N, gates · H), `h` and for an lstm `c`, the states before and after all steps (L + 1, N, H);
+// `bias` (gates · H), if `BIAS`; `kept` (L, N, 4 · H), if `KEEP`. Reversed, as `REVERSE` says, states stand in the
+// steps' order too: the state before step t is number t + 1. Parameters: `batch`, N; `hidden`, H; and where each
+// begins.
 
 struct Unit { h: f32, c: f32 }
 

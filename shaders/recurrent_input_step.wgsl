@@ -1,13 +1,13 @@
-// recurrent_input_step: the gradients of one step of recurrent_step.wgsl: dh, which is U's product with the gates' gradients
-// of the step taken after it, and then dgi and dgh.
+// recurrent_input_step: the gradients of one step of recurrent_step.wgsl: dh, which is U's product with the gates'
+// gradients of the step taken after it, and then dgi and dgh.
 //
-// Bindings: as recurrent_backward.wgsl, and `u`, the recurrent weight (gates · H, H), and `later`, the gates' gradients, which are
-// dgh or dgi once more, both through tile_operand.wgsl.
+// Bindings: as recurrent_backward.wgsl, and `u`, the recurrent weight (gates · H, H), and `later`, the gates'
+// gradients, which are dgh or dgi once more, both through tile_operand.wgsl.
 // Grid: 64 invocations to a workgroup, one for 32 sequences and 32 units, folded into rows of `row`.
 // Constants: as recurrent_backward.wgsl.
-// Parameters: as recurrent_backward.wgsl; `row`; `time`; `later_time`; `product`, whether there is a step after it, otherwise dh is
-// there already; `flag`, whether there is a step at all, otherwise dh is written, of a gru with what goes past the gates;
-// `u_offset`, `later_offset`; `blocks` of units.
+// Parameters: as recurrent_backward.wgsl; `row`; `time`; `later_time`; `product`, whether there is a step after
+// it, otherwise dh is there already; `flag`, whether there is a step at all, otherwise dh is written, of a gru
+// with what goes past the gates; `u_offset`, `later_offset`; `blocks` of units.
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

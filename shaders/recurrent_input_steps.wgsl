@@ -1,13 +1,14 @@
-// recurrent_input_steps: the gradients of recurrent_steps.wgsl, of many steps in one dispatch, from the last taken to the
-// first: dgi, dgh, and dh of the step before, Σ_g U_gᵀ dgh_g.
+// recurrent_input_steps: the gradients of recurrent_steps.wgsl, of many steps in one dispatch, from the last taken
+// to the first: dgi, dgh, and dh of the step before, Σ_g U_gᵀ dgh_g.
 //
 // Bindings: as recurrent_backward.wgsl, and `u`, the recurrent weight (gates · H, H).
-// Grid and constants: as recurrent_steps.wgsl; `join(a, b)`, the sum of products of two `Gates`, and `narrow`, which makes `Gates`
-// of four.
-// Parameters: as recurrent_backward.wgsl; `row`; `time`, that of the last step, and `steps`, how many are taken back; `u_offset`;
-// `flag`, whether nothing comes before: of a gru, what goes past the gates is then added to dh.
+// Grid and constants: as recurrent_steps.wgsl; `join(a, b)`, the sum of products of two `Gates`, and `narrow`,
+// which makes `Gates` of four.
+// Parameters: as recurrent_backward.wgsl; `row`; `time`, that of the last step, and `steps`, how many are taken
+// back; `u_offset`; `flag`, whether nothing comes before: of a gru, what goes past the gates is then added to dh.
 //
-// The gates' gradients of the workgroup's sequences lie in workgroup memory, and the lanes read U's rows side by side.
+// The gates' gradients of the workgroup's sequences lie in workgroup memory, and the lanes read U's rows side by
+// side.
 
 const ACROSS: u32 = 256u / PITCH;
 

@@ -1,15 +1,15 @@
-// recurrent_step: one step of a recurrent layer: the product of the last hidden states with the recurrent weight, and the
-// cell at its end.
+// recurrent_step: one step of a recurrent layer: the product of the last hidden states with the recurrent weight,
+// and the cell at its end.
 //
-// Bindings: as recurrent_forward.wgsl, and `u`, the recurrent weight (gates · H, H), and `last`, which is `h` once more,
-// both through tile_operand.wgsl.
-// Grid: 64 invocations to a workgroup, one for 32 sequences and all gates of 8 units, or the one gate of 32 units, folded
-// into rows of `row`.
+// Bindings: as recurrent_forward.wgsl, and `u`, the recurrent weight (gates · H, H), and `last`, which is `h` once
+// more, both through tile_operand.wgsl.
+// Grid: 64 invocations to a workgroup, one for 32 sequences and all gates of 8 units, or the one gate of 32 units,
+// folded into rows of `row`.
 // Constants from the host: as recurrent_cell.wgsl and recurrent_forward.wgsl.
 // Parameters: as recurrent_forward.wgsl; `row`; `time` of the step; `u_offset`, `last_offset`; `blocks` of units.
 //
-// A tile (tile.wgsl) has a row to a sequence; the four columns of a lane are the gates of one unit, of a gru the fourth is
-// empty, or four units where there is one gate.
+// A tile (tile.wgsl) has a row to a sequence; the four columns of a lane are the gates of one unit, of a gru the
+// fourth is empty, or four units where there is one gate.
 
 const UNITS: u32 = select(8u, 32u, GATES == 1u);
 

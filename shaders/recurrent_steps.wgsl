@@ -1,16 +1,16 @@
-// recurrent_steps: many steps of a recurrent layer in one dispatch, for layers of at most 128 units. A workgroup has whole
-// sequences to itself, so that no other has to wait for it.
+// recurrent_steps: many steps of a recurrent layer in one dispatch, for layers of at most 128 units. A workgroup
+// has whole sequences to itself, so that no other has to wait for it.
 //
-// Bindings: as recurrent_forward.wgsl, and `w`, the recurrent weight as (H, H, gates): for each last hidden unit, for each
-// unit, its gates; read through `load_w`.
-// Grid: 256 invocations to a workgroup; lane `PITCH` · i + j has unit j of `EACH` sequences, 256 / `PITCH` apart; one workgroup
-// for each 256 / `PITCH` · `EACH` sequences, folded into rows of `row`.
-// Constants from the host: as recurrent_cell.wgsl and recurrent_forward.wgsl; `PITCH`, a power of 2, not less than H; `EACH`,
-// at most 4; `Gates`, a vector of `GATES`, and `wide`, which makes four of them.
+// Bindings: as recurrent_forward.wgsl, and `w`, the recurrent weight as (H, H, gates): for each last hidden unit,
+// for each unit, its gates; read through `load_w`.
+// Grid: 256 invocations to a workgroup; lane `PITCH` · i + j has unit j of `EACH` sequences, 256 / `PITCH` apart;
+// one workgroup for each 256 / `PITCH` · `EACH` sequences, folded into rows of `row`.
+// Constants from the host: as recurrent_cell.wgsl and recurrent_forward.wgsl; `PITCH`, a power of 2, not less than
+// H; `EACH`, at most 4; `Gates`, a vector of `GATES`, and `wide`, which makes four of them.
 // Parameters: as recurrent_forward.wgsl; `row`; `time`, the first step's, and `steps`, how many are taken.
 //
-// The hidden states of the workgroup's sequences lie in workgroup memory. A lane reads each weight once for all its
-// sequences; the weights come from a cache.
+// The hidden states of the workgroup's sequences lie in workgroup memory. A lane reads each weight once for all
+// its sequences; the weights come from a cache.
 
 const ACROSS: u32 = 256u / PITCH;
 

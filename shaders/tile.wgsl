@@ -1,10 +1,11 @@
 // tile: products of 32 × 32 in workgroup memory, for attention and recurrent sequences.
 //
-// 64 invocations make a `Tile` together: lane 8 · across + along has rows 4 · across … + 3 and columns 4 · along … + 3.
-// Operands are staged in strips of 32 rows by 32 columns, a vector for four columns: `left` and `weights` row by row;
-// `right` too, where its rows are multiplied along, or with the vectors of row r exchanged by r / 4 where they are
-// multiplied across, so that the eight lanes of a row of the tile read from different banks. Two vectors are read for
-// 16 multiply-adds. tile_operand.wgsl has the functions that stage; the caller's barriers stand around them.
+// 64 invocations make a `Tile` together: lane 8 · across + along has rows 4 · across … + 3 and columns 4 · along …
+// + 3. Operands are staged in strips of 32 rows by 32 columns, a vector for four columns: `left` and `weights` row
+// by row; `right` too, where its rows are multiplied along, or with the vectors of row r exchanged by r / 4 where
+// they are multiplied across, so that the eight lanes of a row of the tile read from different banks. Two vectors
+// are read for 16 multiply-adds. tile_operand.wgsl has the functions that stage; the caller's barriers stand
+// around them.
 
 struct Tile { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
 

@@ -1,6 +1,7 @@
-// tile_operand: how strips of the operand NAME get into workgroup memory for tile.wgsl, rows `first` … + 31 of `rows`,
-// columns `column` … + 31 of `size`, with zeros outside. Row r begins at element `base` + r · `step`. The host puts a
-// name for NAME, and generates `quad_NAME(at, left)`: the four elements from `at` on, of which `left` are there.
+// tile_operand: how strips of the operand NAME get into workgroup memory for tile.wgsl, rows `first` … + 31 of
+// `rows`, columns `column` … + 31 of `size`, with zeros outside. Row r begins at element `base` + r · `step`. The
+// host puts a name for NAME, and generates `quad_NAME(at, left)`: the four elements from `at` on, of which `left`
+// are there.
 
 fn strip_NAME(base: u32, step: u32, first: u32, rows: u32, column: u32, size: u32, i: u32) -> vec4<f32> {
     let row = first + i / 8u;

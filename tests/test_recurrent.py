@@ -341,7 +341,9 @@ def both_ways(monkeypatch: pytest.MonkeyPatch, run: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("kind", ["tanh", "relu", "LSTM", "GRU"])
-@pytest.mark.parametrize("sizes", [(1, 1, 2, 3), (7, 1, 5, 40), (4, 3, 2, 33), (5, 33, 3, 70), (2, 5, 2, 130)])
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 2, 3), (7, 1, 5, 40), (4, 3, 2, 33), (5, 33, 3, 70), (2, 5, 2, 130)]
+)
 def test_the_kernel_is_the_composition(
     monkeypatch: pytest.MonkeyPatch, kind: str, sizes: tuple[int, ...]
 ) -> None:

@@ -20,16 +20,21 @@ use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Items of a row that a lane has at most, if it can be.
+/// Items of a row whose sums a lane keeps in registers.
 const HELD: usize = 8;
 /// Workgroups that keep a large device busy.
 const BUSY: usize = 512;
 /// Elements that one dispatch visits.
 const MOST: usize = 1 << 25;
 
-/// How many lanes share a row.
+/// How many lanes share a row: few enough that a subgroup exchanges their sums, where that is possible, and so many that
+/// the sums of a workgroup's rows are soon added up.
 fn lanes(items: usize) -> usize {
-    [1, 8, 32].into_iter().find(|lanes| items <= HELD * lanes).unwrap_or(LANES)
+    match items {
+        0..=16 => 8,
+        17..=256 => 32,
+        _ => LANES,
+    }
 }
 
 /// What specialises the shaders.
@@ -410,7 +415,7 @@ pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
         for flags in 0..8 {
             let [centred, weight, bias] = [0, 1, 2].map(|bit| flags >> bit & 1 == 1);
             for (quads, along, held, subgroup) in
-                [(true, 32, 8, 8), (true, LANES, 3, 1), (false, 1, 1, 1), (false, LANES, 0, 4)]
+                [(true, 32, 8, 8), (true, LANES, 3, 1), (false, 8, 1, 1), (false, LANES, 0, 4)]
             {
                 if dtype != DType::F32 && !quads {
                     continue;

@@ -142,10 +142,10 @@ impl Queue {
     fn end_waiting(&mut self, shared: &Shared) -> Result<()> {
         let Some(waiting) = self.waiting.take() else { return Ok(()) };
         shared.epoch.fetch_add(1, Ordering::Relaxed);
-        let Waiting { op, structure, scalars, segments, .. } = &waiting;
+        let Waiting { op, structure, scalars, segments, most } = &waiting;
         let mut rest = &segments[..];
         while !rest.is_empty() {
-            let (some, more) = rest.split_at(together::taken(rest.len()));
+            let (some, more) = rest.split_at(together::taken(rest.len(), *most));
             rest = more;
             let (words, groups) = together::words(some, scalars);
             let mut structure = structure.clone();

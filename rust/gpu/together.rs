@@ -51,7 +51,8 @@ pub(super) struct Waiting {
     /// Their words.
     pub scalars: SmallVec<[u32; 8]>,
     pub segments: Vec<Segment>,
-    most: usize,
+    /// So many run in one dispatch.
+    pub most: usize,
 }
 
 impl Waiting {
@@ -86,9 +87,9 @@ impl Waiting {
     }
 }
 
-/// How many of `left` segments one dispatch takes: powers of two, so that few kernels are compiled.
-pub(super) fn taken(left: usize) -> usize {
-    1 << left.ilog2()
+/// How many of `left` segments one dispatch takes: all that fit, or a power of two, so that few kernels are compiled.
+pub(super) fn taken(left: usize, most: usize) -> usize {
+    if left == most { most } else { 1 << left.ilog2() }
 }
 
 /// The words of some segments, one after the other, and the grid.
