@@ -5,7 +5,8 @@ use super::device::Shared;
 use super::pipeline::{Key, Parameters, Source};
 use super::queue::{Binding, Queue};
 use super::{
-    assign, conv, generate, index, matmul, pointwise, pool, prelude, reduce, scan, scatter, softmax, sort,
+    assign, attention, conv, generate, index, matmul, normalize, pointwise, pool, prelude, recurrent, reduce,
+    scan, scatter, softmax, sort, together,
 };
 use crate::core::Result;
 
@@ -30,6 +31,15 @@ shader!(MATMUL "matmul" 3 "matmul_parameters.wgsl" "matmul.wgsl");
 shader!(MATMUL_SMALL "matmul_small" 3 "matmul_parameters.wgsl" "matmul_small.wgsl");
 shader!(REDUCE "reduce" 2 "combine.wgsl" "reduce.wgsl");
 shader!(SOFTMAX "softmax" 2 "combine.wgsl" "softmax.wgsl");
+shader!(NORMALIZE "normalize" 4 "combine.wgsl" "normalize.wgsl");
+shader!(NORMALIZE_INPUT "normalize_input" 5 "combine.wgsl" "normalize_input.wgsl");
+shader!(ATTENTION "attention" 5 "tile.wgsl" "attention_scores.wgsl" "attention_rows.wgsl" "attention.wgsl");
+shader!(ATTENTION_QUERY "attention_query" 7 "tile.wgsl" "attention_scores.wgsl" "attention_rows.wgsl" "attention_query.wgsl");
+shader!(ATTENTION_KEY "attention_key" 8 "tile.wgsl" "attention_scores.wgsl" "attention_key.wgsl");
+shader!(RECURRENT_STEPS "recurrent_steps" 6 "recurrent_cell.wgsl" "recurrent_forward.wgsl" "recurrent_steps.wgsl");
+shader!(RECURRENT_STEP "recurrent_step" 7 "tile.wgsl" "recurrent_cell.wgsl" "recurrent_forward.wgsl" "recurrent_step.wgsl");
+shader!(RECURRENT_INPUT_STEPS "recurrent_input_steps" 8 "recurrent_cell.wgsl" "recurrent_backward.wgsl" "recurrent_input_steps.wgsl");
+shader!(RECURRENT_INPUT_STEP "recurrent_input_step" 9 "tile.wgsl" "recurrent_cell.wgsl" "recurrent_backward.wgsl" "recurrent_input_step.wgsl");
 shader!(SCAN "scan" 3 "scan.wgsl");
 shader!(SCAN_SERIAL "scan_serial" 3 "scan_serial.wgsl");
 shader!(SORT_TILE "sort_tile" 1 "sort_parameters.wgsl" "sort_tile.wgsl");
@@ -101,17 +111,21 @@ pub fn all() -> Vec<(String, String)> {
     for parameters in [Parameters::Immediates, Parameters::Uniform] {
         for variants in [
             assign::variants(parameters),
+            attention::variants(parameters),
             conv::variants(parameters),
             generate::variants(parameters),
             index::variants(parameters),
             matmul::variants(parameters),
+            normalize::variants(parameters),
             pointwise::variants(parameters),
             pool::variants(parameters),
+            recurrent::variants(parameters),
             reduce::variants(parameters),
             scan::variants(parameters),
             scatter::variants(parameters),
             softmax::variants(parameters),
             sort::variants(parameters),
+            together::variants(parameters),
         ] {
             all.extend(
                 variants.into_iter().map(|(name, source)| (format!("{name} {parameters:?}"), source.wgsl)),
