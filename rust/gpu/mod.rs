@@ -28,6 +28,7 @@ mod scatter;
 mod shaders;
 mod softmax;
 mod sort;
+mod speed;
 mod strided;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,9 @@ pub use device::{
     transfers,
 };
 pub use memory::{Buffer, Usage};
+pub use queue::dispatches;
 pub use shaders::all as all_shaders;
+pub use speed::{Speed, speed};
 
 use crate::bail;
 use crate::core::{DType, Layout, Result, Shape};

@@ -11,7 +11,7 @@ use crate::bail;
 use crate::core::Result;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Kernels a submission holds. Fewer leave the device idle while the next ones are recorded, more delay
 /// its start.
@@ -24,6 +24,14 @@ const UPLOAD_PER_BATCH: u64 = 64 << 20;
 pub(super) const ARENA: u64 = 256 << 10;
 pub(super) const ARENA_WINDOW: u64 = 8 << 10;
 const BIND_GROUPS_KEPT: usize = 1024;
+
+/// How many kernels were recorded, in the life of the process.
+static DISPATCHES: AtomicU64 = AtomicU64::new(0);
+
+/// Kernels recorded so far.
+pub fn dispatches() -> u64 {
+    DISPATCHES.load(Ordering::Relaxed)
+}
 
 /// A part of a buffer that a kernel sees.
 #[derive(Clone, Copy)]
@@ -158,6 +166,7 @@ impl Queue {
         }
         pass.dispatch_workgroups(groups[0], groups[1], 1);
         self.kernels += 1;
+        DISPATCHES.fetch_add(1, Ordering::Relaxed);
         if self.kernels >= KERNELS_PER_BATCH {
             self.submit(shared, |_| ())?;
         }

@@ -6,6 +6,7 @@ use super::pipeline::{Key, Parameters, Source};
 use super::queue::{Binding, Queue};
 use super::{
     assign, conv, generate, index, matmul, pointwise, pool, prelude, reduce, scan, scatter, softmax, sort,
+    speed,
 };
 use crate::core::Result;
 
@@ -54,6 +55,7 @@ shader!(CONV_SUM "conv_sum" 2 "conv_sum.wgsl");
 shader!(RANK "rank" 2 "rank.wgsl");
 shader!(RADIX_COUNT "radix_count" 2 "radix.wgsl" "radix_count.wgsl");
 shader!(RADIX_SCAN "radix_scan" 1 "radix_scan.wgsl");
+shader!(MULTIPLY_ADDS "multiply_adds" 1 "multiply_adds.wgsl");
 shader!(RADIX_MOVE "radix_move" 3 "radix.wgsl" "radix_move.wgsl");
 
 impl Shader {
@@ -112,6 +114,7 @@ pub fn all() -> Vec<(String, String)> {
             scatter::variants(parameters),
             softmax::variants(parameters),
             sort::variants(parameters),
+            speed::variants(parameters),
         ] {
             all.extend(
                 variants.into_iter().map(|(name, source)| (format!("{name} {parameters:?}"), source.wgsl)),
