@@ -3,7 +3,8 @@
 
 use super::assign::copy;
 use super::device::Shared;
-use super::matmul::with_epilogue;
+use super::generate::whole;
+use super::matmul::accumulator;
 use super::memory::Buffer;
 use super::pipeline::{Parameters, Source};
 use super::pointwise::{LANES, Window, grid};
@@ -12,11 +13,12 @@ use super::shaders::{
     CONV, CONV_DIRECT, CONV_INPUT, CONV_INPUT_DIRECT, CONV_SUM, CONV_WEIGHT, CONV_WEIGHT_DIRECT, Launch,
     Shader,
 };
-use super::{Out, View, wgsl};
+use super::{Out, View, pointwise, wgsl};
 use crate::bail;
 use crate::core::{DType, Layout, Result, Shape};
 use crate::ir::conv::Conv2d;
 use crate::ir::kernel::Fused;
+use smallvec::SmallVec;
 
 /// Rows and columns of a tile of the large kernels; fewer than `NARROW` leave it too empty.
 const TILE: usize = 64;
@@ -277,6 +279,44 @@ impl<'a> Sizes<'a> {
         let window = Window::new(shared, view.buffer, low, high, view.dtype.size())?;
         Some((window.binding, low - window.first))
     }
+}
+
+/// Calls `product` with an output of the accumulator's dtype, then runs the epilogue, whose further operands
+/// are `rest`.
+fn with_epilogue(
+    op: &'static str,
+    epilogue: Option<&Fused>,
+    rest: &[View<'_>],
+    out: &Out<'_>,
+    product: impl FnOnce(&Out<'_>) -> Result<()>,
+) -> Result<()> {
+    let device = out.buffer.device();
+    let dtype = epilogue.map_or(out.dtype, |fused| fused.program.inputs[0]);
+    let sums = accumulator(op, dtype, device)?;
+    if epilogue.is_none() && sums == dtype {
+        return product(out);
+    }
+    // Otherwise sums, and what the epilogue takes, are written once in between.
+    let between = device.alloc(out.shape.count() * sums.size())?;
+    let sum = Out { buffer: &between, shape: out.shape, dtype: sums };
+    product(&sum)?;
+    let layout = Layout::contiguous(out.shape.clone());
+    let Some(fused) = epilogue else {
+        return pointwise::run(op, &Fused::cast(sums, dtype), &[whole(&sum, &layout)], &[*out]);
+    };
+    let rounded = match sums == dtype {
+        true => None,
+        false => Some(device.alloc(out.shape.count() * dtype.size())?),
+    };
+    let mut product = sum;
+    if let Some(buffer) = &rounded {
+        product = Out { buffer, shape: out.shape, dtype };
+        pointwise::run(op, &Fused::cast(sums, dtype), &[whole(&sum, &layout)], &[product])?;
+    }
+    let mut operands: SmallVec<[View<'_>; 4]> = SmallVec::new();
+    operands.push(whole(&product, &layout));
+    operands.extend_from_slice(rest);
+    pointwise::run(op, fused, &operands, &[*out])
 }
 
 /// Calls `f` with the operand in row-major order.

@@ -10,6 +10,7 @@ mod bounds;
 mod cache;
 mod conv;
 mod device;
+mod ending;
 mod fold;
 mod generate;
 mod index;

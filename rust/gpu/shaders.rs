@@ -27,8 +27,10 @@ macro_rules! shader {
 
 shader!(ARANGE "arange" 1 "arange.wgsl");
 shader!(RANDOM "random" 1 "random.wgsl");
-shader!(MATMUL "matmul" 3 "matmul_parameters.wgsl" "matmul.wgsl");
-shader!(MATMUL_SMALL "matmul_small" 3 "matmul_parameters.wgsl" "matmul_small.wgsl");
+shader!(MATMUL_8X8 "matmul_8x8" 3 "matmul_parameters.wgsl" "matmul.wgsl" "tile_8x8.wgsl" "tile.wgsl");
+shader!(MATMUL_4X4 "matmul_4x4" 3 "matmul_parameters.wgsl" "matmul.wgsl" "tile_4x4.wgsl" "tile.wgsl");
+shader!(MATMUL_THIN "matmul_thin" 3 "matmul_parameters.wgsl" "matmul_thin.wgsl");
+shader!(MATMUL_SUM "matmul_sum" 2 "matmul_sum.wgsl");
 shader!(REDUCE "reduce" 2 "combine.wgsl" "reduce.wgsl");
 shader!(SOFTMAX "softmax" 2 "combine.wgsl" "softmax.wgsl");
 shader!(SCAN "scan" 3 "scan.wgsl");

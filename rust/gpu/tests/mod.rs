@@ -5,6 +5,7 @@ mod conv;
 mod elementwise;
 mod index;
 mod kernels;
+mod matmul;
 mod memory;
 mod pool;
 mod reference;
