@@ -1,11 +1,99 @@
 //! How sums leave a kernel of products or convolutions: rounded to their dtype, through the fused epilogue with
-//! its other operands, and stored, four neighbours at once where rows fill whole quads. The kernels are
-//! elsewhere.
+//! its other operands, and stored, four neighbours at once where rows fill whole quads; and the kernel that
+//! adds up the parts of split sums. What is summed is elsewhere.
 
-use super::rows::{self, binding};
+use super::device::Shared;
+use super::pointwise::{LANES, Window, grid};
+use super::queue::Binding;
+use super::rows::{self, Launch, Space, binding};
+use super::shaders::MATMUL_SUM;
 use super::wgsl::{self, Type};
 use crate::core::{DType, Result};
 use crate::ir::Program;
+use crate::ir::kernel::Fused;
+use smallvec::SmallVec;
+
+/// What becomes of the sums of a kernel.
+pub(super) struct Tail<'a> {
+    /// Of the accumulators.
+    pub sum: DType,
+    pub epilogue: Option<&'a Fused>,
+    /// The output, whose rows are walked, with the epilogue's other operands.
+    pub space: Space,
+    pub operands: SmallVec<[Window<'a>; 2]>,
+    pub dtype: DType,
+    pub out: Window<'a>,
+    /// The first element in the window.
+    pub offset: usize,
+}
+
+/// Rows of the output, and their length.
+pub(super) type Rows = [usize; 2];
+
+impl<'a> Tail<'a> {
+    /// The tail of a kernel that leaves parts of sums in a window of their own.
+    pub fn parts(sum: DType, out: Window<'a>, offset: usize) -> Tail<'a> {
+        let space = Space::new(&crate::core::Shape::new(&[]), crate::ir::kernel::Axes::new(&[]), []);
+        Tail { sum, epilogue: None, space, operands: SmallVec::new(), dtype: sum, out, offset }
+    }
+
+    /// Whether rows of a length fill whole quads.
+    pub fn quads(&self, length: usize) -> bool {
+        length.is_multiple_of(4) && self.offset.is_multiple_of(4)
+    }
+
+    /// How the text of its kernel ends; `length` is the parameter that holds a row's.
+    pub fn ending(&self, quads: bool, length: &'static str, bound: usize) -> Ending<'a> {
+        let epilogue = self.epilogue.map(|fused| &*fused.program);
+        let product = epilogue.map_or(self.dtype, |program| program.inputs[0]);
+        let ranks = if epilogue.is_some() { self.space.ranks() } else { [0, 0] };
+        Ending { sum: self.sum, product, out: self.dtype, epilogue, ranks, quads, length, bound }
+    }
+
+    /// Appends the parameters of the epilogue.
+    pub fn words(&self, words: &mut Vec<u32>) {
+        let Some(fused) = self.epilogue else { return };
+        // The shader has no places of an epilogue that reads nothing but the product.
+        if !self.operands.is_empty() {
+            self.space.words(&self.operands, words);
+        }
+        rows::scalar_words(fused, words);
+    }
+
+    /// What it binds.
+    pub fn bindings(&self) -> SmallVec<[Binding<'_>; 3]> {
+        std::iter::once(&self.out).chain(&self.operands).map(|window| window.binding).collect()
+    }
+
+    /// Records the kernel that adds up parts, each as large as the output.
+    pub fn add_up(
+        &self,
+        shared: &Shared,
+        sums: &Window<'_>,
+        parts: usize,
+        [rows, length]: Rows,
+    ) -> Result<()> {
+        let count = rows * length.div_ceil(4);
+        let groups = grid((count as u64).div_ceil(LANES));
+        let numbers = [groups[0] as usize * LANES as usize, count, parts, rows * length, length, self.offset];
+        let mut words: Vec<u32> = numbers.map(|x| x as u32).to_vec();
+        self.words(&mut words);
+        let ending = self.ending(self.quads(length), "p.n", 1);
+        let bindings = std::iter::once(sums.binding).chain(self.bindings()).collect();
+        let program = self.epilogue.map(|fused| fused.program.clone());
+        let variant = ending.key().to_vec();
+        Launch { shader: &MATMUL_SUM, variant, program, words, bindings, groups }
+            .run(shared, || summed(&ending))
+    }
+}
+
+/// Of the kernel that adds up parts.
+const SUM_FIELDS: [&str; 6] = ["row", "count", "parts", "size", "n", "out_offset"];
+
+/// The constants of the kernel that adds up parts.
+pub(super) fn summed(ending: &Ending<'_>) -> Result<String> {
+    Ok(ending.fields(&SUM_FIELDS) + &ending.text()?)
+}
 
 /// What decides the text of an ending.
 pub(super) struct Ending<'a> {
@@ -19,6 +107,8 @@ pub(super) struct Ending<'a> {
     pub ranks: [usize; 2],
     /// Whether rows of the output begin and end at whole quads.
     pub quads: bool,
+    /// The parameter that holds a row's length.
+    pub length: &'static str,
     /// Where the output is bound; the epilogue's operands follow it.
     pub bound: usize,
 }
@@ -48,8 +138,7 @@ impl Ending<'_> {
         (1..=self.operands()).map(|i| format!("in{i}")).collect()
     }
 
-    /// `Value`, `madd`, the bindings, `store` and `store_four`; parameters have `n`, the length of a row, and
-    /// `out_offset`.
+    /// `Value`, `madd`, the bindings, `store` and `store_four`.
     pub fn text(&self) -> Result<String> {
         let value = Type::of(self.sum).unwrap_or(Type::F32).name();
         let mut text = format!("alias Value = {value};\n");
@@ -85,7 +174,8 @@ impl Ending<'_> {
             None => rounded,
         };
         text += &format!("fn ended(o: u32, r: u32, sum: Value) -> {out} {{\n{base}    return {ended};\n}}\n");
-        let place = "    let at = p.out_offset + o * p.n + r;\n";
+        let length = self.length;
+        let place = format!("    let at = p.out_offset + o * {length} + r;\n");
         if self.quads {
             text += &binding("out", self.bound, &wgsl::storage(self.out, true));
             let four = ["x", "y", "z", "w"].into_iter().zip(0..);
@@ -101,13 +191,15 @@ impl Ending<'_> {
             text += &format!(
                 "fn store(o: u32, r: u32, sum: Value) {{\n{place}    let y = ended(o, r, sum);\n{store}}}\n"
             );
-            text += "fn store_four(o: u32, r: u32, sums: vec4<Value>) {
+            text += &format!(
+                "fn store_four(o: u32, r: u32, sums: vec4<Value>) {{
     store(o, r, sums.x);
-    if (r + 1u < p.n) { store(o, r + 1u, sums.y); }
-    if (r + 2u < p.n) { store(o, r + 2u, sums.z); }
-    if (r + 3u < p.n) { store(o, r + 3u, sums.w); }
-}
-";
+    if (r + 1u < {length}) {{ store(o, r + 1u, sums.y); }}
+    if (r + 2u < {length}) {{ store(o, r + 2u, sums.z); }}
+    if (r + 3u < {length}) {{ store(o, r + 3u, sums.w); }}
+}}
+"
+            );
         }
         Ok(text)
     }

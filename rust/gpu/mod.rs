@@ -135,7 +135,7 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         Kernel::AdaptiveAvgPool => pool::avg(name, None, &inputs[0], out),
         Kernel::AvgPoolInput { pool } => pool::avg_input(name, Some(pool), &inputs[0], out),
         Kernel::AdaptiveAvgPoolInput => pool::avg_input(name, None, &inputs[0], out),
-        Kernel::MaxPoolInput => scatter::max_pool_input(&inputs[0], &inputs[1], out),
+        Kernel::MaxPoolInput { pool } => pool::max_input(name, pool.as_ref(), &inputs[0], &inputs[1], out),
         Kernel::Assign { window, mode } => assign::assign(window, *mode, &inputs[0], &inputs[1], out),
         Kernel::Concat { axis } => assign::concat(*axis, inputs, out),
 

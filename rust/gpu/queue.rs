@@ -109,7 +109,8 @@ impl Queue {
         parameters: &[u32],
         groups: [u32; 2],
     ) -> Result<()> {
-        let bytes: SmallVec<[u8; 128]> = parameters.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let mut bytes: SmallVec<[u8; 256]> = SmallVec::new();
+        parameters.iter().for_each(|word| bytes.extend_from_slice(&word.to_ne_bytes()));
         let mut place = 0;
         if pipeline.uniform {
             if bytes.len() as u64 > ARENA_WINDOW {
@@ -128,37 +129,16 @@ impl Queue {
             binding.raw.batch.store(self.batch, Ordering::Relaxed);
         }
         let key: BindGroupKey = bindings.iter().map(|b| (b.raw.id, b.offset, b.size)).collect();
-        if self.bind_groups.get(&key).is_none() {
-            let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 8]> = bindings
-                .iter()
-                .zip(0..)
-                .map(|(b, binding)| wgpu::BindGroupEntry {
-                    binding,
-                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                        buffer: &b.raw.wgpu,
-                        offset: b.offset,
-                        size: wgpu::BufferSize::new(b.size),
-                    }),
-                })
-                .collect();
-            // An invalid group would spoil the whole batch, with what other threads recorded.
-            let scope = shared.wgpu.push_error_scope(wgpu::ErrorFilter::Validation);
-            let group = shared.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: None,
-                layout: &pipeline.bindings,
-                entries: &entries,
-            });
-            if let Some(error) = pollster::block_on(scope.pop()) {
-                bail!(Device, "{}: buffers cannot be bound: {error}", shared.adapter);
-            }
-            self.bind_groups.insert(key.clone(), group);
-        }
+        let group = match self.bind_groups.get(&key) {
+            Some(group) => group,
+            None => self.bind(shared, pipeline, bindings, key)?,
+        };
         let open = self.open.get_or_insert_with(|| Open::new(shared));
         let pass = open.pass.get_or_insert_with(|| {
             open.encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime()
         });
         pass.set_pipeline(&pipeline.wgpu);
-        pass.set_bind_group(0, self.bind_groups.get(&key), &[]);
+        pass.set_bind_group(0, &group, &[]);
         if pipeline.uniform {
             pass.set_bind_group(1, &self.arena_group, &[place as u32]);
         } else if !bytes.is_empty() {
@@ -171,6 +151,40 @@ impl Queue {
             self.submit(shared, |_| ())?;
         }
         Ok(())
+    }
+
+    /// A new bind group, which is kept for kernels on the same buffers.
+    fn bind(
+        &mut self,
+        shared: &Shared,
+        pipeline: &Pipeline,
+        bindings: &[Binding<'_>],
+        key: BindGroupKey,
+    ) -> Result<wgpu::BindGroup> {
+        let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 8]> = bindings
+            .iter()
+            .zip(0..)
+            .map(|(b, binding)| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &b.raw.wgpu,
+                    offset: b.offset,
+                    size: wgpu::BufferSize::new(b.size),
+                }),
+            })
+            .collect();
+        // An invalid group would spoil the whole batch, with what other threads recorded.
+        let scope = shared.wgpu.push_error_scope(wgpu::ErrorFilter::Validation);
+        let group = shared.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.bindings,
+            entries: &entries,
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            bail!(Device, "{}: buffers cannot be bound: {error}", shared.adapter);
+        }
+        self.bind_groups.insert(key, group.clone());
+        Ok(group)
     }
 
     /// Records a copy between two buffers, in the order of the kernels around it; everything in bytes and

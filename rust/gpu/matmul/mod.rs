@@ -8,9 +8,9 @@ pub(super) mod parameters;
 use self::choice::{Card, Choice, Rung, Sizes, TILES, choose, units};
 use self::parameters::{Operands, Reads, Thin};
 use super::device::{Device, Shared};
-use super::ending::Ending;
+use super::ending::{Ending, Tail, summed};
 use super::pipeline::{Parameters, Source};
-use super::pointwise::{LANES, Window, grid};
+use super::pointwise::{Window, grid};
 use super::rows::{self, Launch, Space};
 use super::shaders::{MATMUL_4X4, MATMUL_8X8, MATMUL_SUM, MATMUL_THIN, Shader};
 use super::wgsl::{self, Type};
@@ -22,9 +22,9 @@ use crate::ir::{Elementwise, Program, Reg, Step};
 use smallvec::{SmallVec, smallvec};
 
 /// Multiply-adds of one dispatch on a unit of a card, which bounds its time.
-const WORK: u64 = 1 << 32;
+pub(super) const WORK: u64 = 1 << 32;
 /// Bytes that the parts of a split sum may take.
-const PARTS: usize = 64 << 20;
+pub(super) const PARTS: usize = 64 << 20;
 
 /// `inputs` are the matrices, then the other operands of the epilogue.
 pub(super) fn run(epilogue: Option<&Fused>, inputs: &[View<'_>], out: &Out<'_>) -> Result<()> {
@@ -55,6 +55,15 @@ pub(super) fn run_as(
     let mut operands: SmallVec<[View<'_>; 4]> = smallvec![super::generate::whole(&whole, &layout)];
     operands.extend_from_slice(rest);
     super::pointwise::run("matmul", fused, &operands, &[*out])
+}
+
+/// What [`choose`] may know of a device.
+pub(super) fn card(shared: &Shared) -> Card {
+    Card {
+        kind: shared.adapter.kind,
+        lanes: shared.limits.max_compute_invocations_per_workgroup,
+        shared: shared.limits.max_compute_workgroup_storage_size,
+    }
 }
 
 /// The dtype in which products of `dtype` are summed.
@@ -158,31 +167,42 @@ impl Call<'_> {
         let Some(windows) = windows else {
             return self.halves(part, axes.outermost);
         };
-        let limits = &shared.limits;
-        let card = Card {
-            kind: shared.adapter.kind,
-            lanes: limits.max_compute_invocations_per_workgroup,
-            shared: limits.max_compute_workgroup_storage_size,
-        };
-        let mut choice = self.forced.unwrap_or_else(|| choose(sizes, self.sum.size(), card));
+        let mut choice = self.forced.unwrap_or_else(|| choose(sizes, self.sum.size(), card(shared)));
         let of_part = batches * m * n * self.sum.size();
-        let room = PARTS.min(limits.max_storage_buffer_binding_size as usize);
+        let room = PARTS.min(shared.limits.max_storage_buffer_binding_size as usize);
         choice.parts = choice.parts.min(room / of_part).min(k.div_ceil(16)).max(1);
         // Every part begins at a whole strip, and none is empty.
         let each = k.div_ceil(choice.parts).next_multiple_of(16);
         let parts = k.div_ceil(each.max(1)).max(1);
+        let [a, b, out, ..] = &windows[..] else { bail!(Device, "matmul: needs two matrices") };
+        let tail = self.tail(&part, out, &windows[3..]);
         if parts == 1 {
-            return self.kernel(shared, &part, &windows, choice.rung, [1, each], self.epilogue, self.out);
+            return self.kernel(shared, &part, [a, b], choice.rung, [1, each], &tail);
         }
         let sums = self.out.buffer.device().alloc(parts * of_part)?;
-        let between = Out { buffer: &sums, shape: self.out.shape, dtype: self.sum };
         let Some(window) = Window::new(shared, &sums, 0, parts * batches * m * n - 1, self.sum.size()) else {
             return Err(rows::too_large("matmul", shared));
         };
-        let of_parts: SmallVec<[Window<'_>; 4]> = smallvec![windows[0].clone(), windows[1].clone(), window];
-        let start = Part { start: 0, ..part.clone() };
-        self.kernel(shared, &start, &of_parts, choice.rung, [parts, each], None, &between)?;
-        self.add_up(shared, &part, &windows, &of_parts[2], parts)
+        let of_parts = Tail::parts(self.sum, window.clone(), 0);
+        self.kernel(shared, &part, [a, b], choice.rung, [parts, each], &of_parts)?;
+        tail.add_up(shared, &window, parts, [batches * m, n])
+    }
+
+    fn tail<'a>(&'a self, part: &Part, out: &Window<'a>, operands: &[Window<'a>]) -> Tail<'a> {
+        let rank = part.batch.rank();
+        let Sizes { m, n, .. } = part.sizes();
+        let mut shape = part.batch.to_vec();
+        shape.extend([m, n]);
+        let space = Space::new(&Shape::new(&shape), Axes::new(&[rank + 1]), part.operands.iter().cloned());
+        Tail {
+            sum: self.sum,
+            epilogue: self.epilogue,
+            space,
+            operands: operands.iter().cloned().collect(),
+            dtype: self.out.dtype,
+            out: out.clone(),
+            offset: part.start - out.first,
+        }
     }
 
     /// One dispatch of a kernel of the ladder.
@@ -190,19 +210,18 @@ impl Call<'_> {
         &self,
         shared: &Shared,
         part: &Part,
-        windows: &[Window<'_>],
+        [of_a, of_b]: [&Window<'_>; 2],
         rung: Rung,
         [parts, each]: [usize; 2],
-        epilogue: Option<&Fused>,
-        out: &Out<'_>,
+        tail: &Tail<'_>,
     ) -> Result<()> {
         let rank = part.batch.rank();
         let Sizes { m, n, k, batches } = part.sizes();
         let operands = Operands {
             dtypes: [self.a.dtype, self.b.dtype],
             reads: [
-                Reads::of(&part.a, rank + 1, rank, windows[0].first),
-                Reads::of(&part.b, rank, rank + 1, windows[1].first),
+                Reads::of(&part.a, rank + 1, rank, of_a.first),
+                Reads::of(&part.b, rank, rank + 1, of_b.first),
             ],
         };
         let thin = Thin::of(m, n, k, &operands);
@@ -212,7 +231,6 @@ impl Call<'_> {
         });
         let [inner, outer] = BatchAxes::of(part).innermost();
         let place = |layout: &Layout, window: &Window<'_>| (layout.offset - window.first) as u32;
-        let out_offset = part.start - windows[2].first;
         let mut words = vec![
             groups[0],
             parts as u32,
@@ -222,95 +240,32 @@ impl Call<'_> {
             m as u32,
             n as u32,
             k as u32,
-            place(&part.a, &windows[0]),
+            place(&part.a, of_a),
             outer.a as u32,
             inner.a as u32,
             part.a.strides[rank] as u32,
             part.a.strides[rank + 1] as u32,
-            place(&part.b, &windows[1]),
+            place(&part.b, of_b),
             outer.b as u32,
             inner.b as u32,
             part.b.strides[rank] as u32,
             part.b.strides[rank + 1] as u32,
-            out_offset as u32,
+            tail.offset as u32,
         ];
-        let quads = rung != Rung::Thin && n % 4 == 0 && out_offset % 4 == 0;
-        let ranks = self.ending_words(part, windows, epilogue, &mut words);
-        let program = epilogue.map(|fused| fused.program.clone());
-        let ending = self.ending(program.as_deref(), out.dtype, ranks, quads, 2);
+        tail.words(&mut words);
+        let ending = tail.ending(rung != Rung::Thin && tail.quads(n), "p.n", 2);
         let (shader, rung_key) = match rung {
             Rung::Thin => (&MATMUL_THIN, thin.key()),
             Rung::Tile(tile) => (tile_shader(tile), tile.number()),
         };
         let mut variant = vec![operands.key(), rung_key];
         variant.extend(ending.key());
-        let bindings = windows.iter().take(3 + epilogue.map_or(0, |_| self.rest.len()));
-        let bindings = bindings.map(|window| window.binding).collect();
-        let launch = Launch { shader, variant, program: program.clone(), words, bindings, groups };
-        launch.run(shared, || match rung {
+        let bindings = [of_a.binding, of_b.binding].into_iter().chain(tail.bindings()).collect();
+        let program = tail.epilogue.map(|fused| fused.program.clone());
+        Launch { shader, variant, program, words, bindings, groups }.run(shared, || match rung {
             Rung::Thin => parameters::thin(thin, &operands, &ending),
             Rung::Tile(tile) => parameters::tiled(tile, &operands, &ending),
         })
-    }
-
-    /// The second kernel of a split sum.
-    fn add_up(
-        &self,
-        shared: &Shared,
-        part: &Part,
-        windows: &[Window<'_>],
-        sums: &Window<'_>,
-        parts: usize,
-    ) -> Result<()> {
-        let Sizes { m, n, batches, .. } = part.sizes();
-        let count = batches * m * n.div_ceil(4);
-        let groups = grid((count as u64).div_ceil(LANES));
-        let out_offset = part.start - windows[2].first;
-        let numbers = [groups[0] as usize * LANES as usize, count, parts, batches * m * n, n, out_offset];
-        let mut words: Vec<u32> = numbers.map(|x| x as u32).to_vec();
-        let ranks = self.ending_words(part, windows, self.epilogue, &mut words);
-        let program = self.epilogue.map(|fused| fused.program.clone());
-        let quads = n % 4 == 0 && out_offset % 4 == 0;
-        let ending = self.ending(program.as_deref(), self.out.dtype, ranks, quads, 1);
-        let variant = ending.key().to_vec();
-        let bindings = std::iter::once(sums).chain(&windows[2..]).map(|window| window.binding).collect();
-        let launch =
-            Launch { shader: &MATMUL_SUM, variant, program: program.clone(), words, bindings, groups };
-        launch.run(shared, || parameters::summed(&ending))
-    }
-
-    fn ending<'p>(
-        &self,
-        epilogue: Option<&'p Program>,
-        out: DType,
-        ranks: [usize; 2],
-        quads: bool,
-        bound: usize,
-    ) -> Ending<'p> {
-        let product = epilogue.map_or(out, |program| program.inputs[0]);
-        Ending { sum: self.sum, product, out, epilogue, ranks, quads, bound }
-    }
-
-    /// The parameters of an ending, and the axes of its operands.
-    fn ending_words(
-        &self,
-        part: &Part,
-        windows: &[Window<'_>],
-        epilogue: Option<&Fused>,
-        words: &mut Vec<u32>,
-    ) -> [usize; 2] {
-        let Some(fused) = epilogue else { return [0, 0] };
-        let rank = part.batch.rank();
-        let Sizes { m, n, .. } = part.sizes();
-        let mut shape = part.batch.to_vec();
-        shape.extend([m, n]);
-        let space = Space::new(&Shape::new(&shape), Axes::new(&[rank + 1]), part.operands.iter().cloned());
-        // The shader has no places of an epilogue that reads nothing but the product.
-        if !self.rest.is_empty() {
-            space.words(&windows[3..], words);
-        }
-        rows::scalar_words(fused, words);
-        space.ranks()
     }
 
     /// The parts of the buffers that a part needs, or `None` if one is too large to be bound.
@@ -442,11 +397,19 @@ pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
         let biased = biased(sum, dtype);
         for (epilogue, ranks) in [(None, [0, 0]), (Some(&biased), [1, 1]), (Some(&biased), [2, 0])] {
             for quads in [false, true] {
-                let out =
-                    |bound: usize| Ending { sum, product: dtype, out: dtype, epilogue, ranks, quads, bound };
+                let out = |bound: usize| Ending {
+                    sum,
+                    product: dtype,
+                    out: dtype,
+                    epilogue,
+                    ranks,
+                    quads,
+                    length: "p.n",
+                    bound,
+                };
                 let name = |what: &str| format!("{what} {dtype} {ranks:?} {} {quads}", epilogue.is_some());
                 let bindings = 3 + usize::from(epilogue.is_some());
-                add(name("matmul_sum"), &MATMUL_SUM, bindings - 1, parameters::summed(&out(1)));
+                add(name("matmul_sum"), &MATMUL_SUM, bindings - 1, summed(&out(1)));
                 for (n, reads) in ways.into_iter().enumerate() {
                     // Each way once for a, and once for b.
                     let operands = Operands { dtypes: [dtype; 2], reads: [reads, ways[(n + 1) % 4]] };

@@ -75,9 +75,6 @@ pub(in crate::gpu) const FIELDS: [&str; 19] = [
     "out_offset",
 ];
 
-/// Of the kernel that adds up parts.
-pub(super) const SUM_FIELDS: [&str; 6] = ["row", "count", "parts", "size", "n", "out_offset"];
-
 /// The two operands of a kernel.
 #[derive(Clone, Copy)]
 pub(super) struct Operands {
@@ -244,9 +241,4 @@ fn long_four(at: u32, k: u32, end: u32) -> vec4<Value> {{
         ),
     };
     Ok(text)
-}
-
-/// The constants of the kernel that adds up parts.
-pub(super) fn summed(ending: &Ending<'_>) -> Result<String> {
-    Ok(ending.fields(&SUM_FIELDS) + &ending.text()?)
 }

@@ -391,7 +391,7 @@ fn samples() -> Vec<Kernel> {
         Kernel::ConvInput { conv },
         Kernel::ConvWeight { conv },
         Kernel::MaxPool { pool },
-        Kernel::MaxPoolInput,
+        Kernel::MaxPoolInput { pool: Some(pool) },
         Kernel::AvgPool { pool },
         Kernel::AvgPoolInput { pool },
         Kernel::AdaptiveAvgPool,
