@@ -43,7 +43,7 @@ pub use device::{
 pub use memory::{Buffer, Usage};
 pub use queue::dispatches;
 pub use shaders::all as all_shaders;
-pub use speed::{Speed, speed};
+pub use speed::{Recording, Speed, speed, watch};
 
 use crate::bail;
 use crate::core::{DType, Layout, Result, Shape};
@@ -91,9 +91,16 @@ pub fn synchronize() -> Result<()> {
 pub const COMPOSED: &[&str] =
     &["attention", "attention_input", "normalize", "normalize_input", "recurrent", "recurrent_input"];
 
-/// Records one kernel. Outputs are row-major and as large as their shapes say; the first may be the very
+/// Records one kernel, which may take several dispatches. Outputs are row-major and as large as their shapes say; the first may be the very
 /// buffer of a row-major input of the same size that nobody else reads.
 pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
+    let start = speed::clock();
+    let result = record(kernel, inputs, outputs);
+    speed::note(speed::Noted::Run, start);
+    result
+}
+
+fn record(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
     let Some(out) = outputs.first() else { return Ok(()) };
     let device = out.buffer.device();
     device.shared().check()?;

@@ -7,6 +7,7 @@ use super::cache::Cache;
 use super::device::Shared;
 use super::memory::Raw;
 use super::pipeline::Pipeline;
+use super::speed::{self, Noted};
 use crate::bail;
 use crate::core::Result;
 use smallvec::SmallVec;
@@ -129,6 +130,8 @@ impl Queue {
             binding.raw.batch.store(self.batch, Ordering::Relaxed);
         }
         let key: BindGroupKey = bindings.iter().map(|b| (b.raw.id, b.offset, b.size)).collect();
+        let watch = speed::clock();
+        speed::note(Noted::Kernel, watch);
         let group = match self.bind_groups.get(&key) {
             Some(group) => group,
             None => self.bind(shared, pipeline, bindings, key)?,
@@ -148,7 +151,9 @@ impl Queue {
         self.kernels += 1;
         DISPATCHES.fetch_add(1, Ordering::Relaxed);
         if self.kernels >= KERNELS_PER_BATCH {
+            let watch = speed::clock();
             self.submit(shared, |_| ())?;
+            speed::note(Noted::Submit, watch);
         }
         Ok(())
     }
@@ -183,6 +188,7 @@ impl Queue {
         if let Some(error) = pollster::block_on(scope.pop()) {
             bail!(Device, "{}: buffers cannot be bound: {error}", shared.adapter);
         }
+        speed::note(Noted::BindGroup, speed::clock());
         self.bind_groups.insert(key, group.clone());
         Ok(group)
     }

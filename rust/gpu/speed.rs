@@ -1,4 +1,5 @@
-//! What a device does at best: the yardsticks that kernels are held against. Nothing here computes anything.
+//! What a device does at best, the yardstick that kernels are held against, and what recording them costs while
+//! somebody asks. Nothing here computes anything.
 
 use super::device::Device;
 use super::pipeline::{Parameters, Source};
@@ -6,7 +7,55 @@ use super::pointwise::Window;
 use super::shaders::{Launch, MULTIPLY_ADDS};
 use super::{open, rows::too_large};
 use crate::core::Result;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+static WATCHED: AtomicBool = AtomicBool::new(false);
+/// Kernels, bind groups, and nanoseconds in [`super::run`] and, of these, in submissions.
+static COUNTS: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+
+/// What recording has cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Recording {
+    pub kernels: u64,
+    /// Made anew, for buffers that no kernel had together before.
+    pub bind_groups: u64,
+    /// From a planned kernel to the command, without submissions.
+    pub recording: Duration,
+    pub submitting: Duration,
+}
+
+/// Begins to count afresh what recording costs, or ends it, and tells what was counted.
+pub fn watch(on: bool) -> Recording {
+    let [kernels, bind_groups, all, submitting] = [0, 1, 2, 3].map(|i| COUNTS[i].swap(0, Ordering::Relaxed));
+    WATCHED.store(on, Ordering::Relaxed);
+    let recording = Duration::from_nanos(all.saturating_sub(submitting));
+    Recording { kernels, bind_groups, recording, submitting: Duration::from_nanos(submitting) }
+}
+
+/// The time, if somebody watches.
+pub(super) fn clock() -> Option<Instant> {
+    WATCHED.load(Ordering::Relaxed).then(Instant::now)
+}
+
+/// What [`note`] counts.
+#[derive(Clone, Copy)]
+pub(super) enum Noted {
+    Kernel,
+    BindGroup,
+    Run,
+    Submit,
+}
+
+/// Counts what began at `start`: one, or its time.
+pub(super) fn note(what: Noted, start: Option<Instant>) {
+    let Some(start) = start else { return };
+    let amount = match what {
+        Noted::Kernel | Noted::BindGroup => 1,
+        Noted::Run | Noted::Submit => start.elapsed().as_nanos() as u64,
+    };
+    COUNTS[what as usize].fetch_add(amount, Ordering::Relaxed);
+}
 
 /// Operations that an invocation of `multiply_adds` does in a turn.
 const PER_TURN: f64 = 8.0 * 4.0 * 4.0 * 2.0;

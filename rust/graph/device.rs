@@ -63,7 +63,7 @@ impl fmt::Display for Device {
 #[cfg(feature = "gpu")]
 pub mod gpus {
     use super::{Device, Result, gpu};
-    pub use gpu::{Listed, Speed, Usage, adapters, dispatches, looked};
+    pub use gpu::{Listed, Recording, Speed, Usage, adapters, dispatches, looked, watch};
 
     /// The memory in use on a device and its largest holders; none where it is not open.
     pub fn usage(device: Device) -> Option<(Usage, Vec<(u64, usize)>)> {

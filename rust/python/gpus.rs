@@ -88,6 +88,13 @@ fn _gpu_speed(py: Python<'_>, device: &str) -> PyResult<(f64, f64)> {
     Ok(speed.map_or((0.0, 0.0), |speed| (speed.multiply_adds, speed.copied)))
 }
 
+/// Begins or ends counting what recording costs: kernels, new bind groups, seconds of recording and of submitting.
+#[pyfunction]
+fn _gpu_watch(on: bool) -> (u64, u64, f64, f64) {
+    let seen = gpus::watch(on);
+    (seen.kernels, seen.bind_groups, seen.recording.as_secs_f64(), seen.submitting.as_secs_f64())
+}
+
 /// How many kernels were recorded for GPUs so far.
 #[pyfunction]
 fn _gpu_dispatches() -> u64 {
@@ -112,6 +119,7 @@ pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(_gpu_lose, m)?,
         wrap_pyfunction!(_gpu_speed, m)?,
         wrap_pyfunction!(_gpu_dispatches, m)?,
+        wrap_pyfunction!(_gpu_watch, m)?,
     ] {
         m.add_function(function)?;
     }
