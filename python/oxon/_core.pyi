@@ -4,7 +4,7 @@ import builtins
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
-from typing import Any, ClassVar, NamedTuple, Self, TypeAlias, final, overload
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias, TypeVar, final, overload
 
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
@@ -14,6 +14,7 @@ _Float: TypeAlias = builtins.float
 _Int: TypeAlias = builtins.int
 _Bool: TypeAlias = builtins.bool
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _Number: TypeAlias = _Float | _Int | _Bool
 _TensorLike: TypeAlias = Tensor | _Float | _Int | _Bool
 _Sizes: TypeAlias = _Int | Sequence[_Int]
@@ -895,6 +896,7 @@ def eye(
 def flatten(self: Tensor, /, start_dim: _Int = 0, end_dim: _Int = ...) -> Tensor: ...
 def flip(self: Tensor, /, dims: _Sizes | None = None) -> Tensor: ...
 def flush(tensors: Sequence[Tensor]) -> None: ...
+def fused(function: _Function, /) -> _Function: ...
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: _Bool | None = None) -> Tensor: ...
 def from_numpy(array: NDArray[Any], *, copy: _Bool | None = None) -> Tensor: ...
 def full(

@@ -10,6 +10,7 @@ mod dlpack;
 mod dtype;
 mod errors;
 mod files;
+mod fused;
 #[cfg(feature = "gpu")]
 mod gpus;
 mod grad;
@@ -63,6 +64,7 @@ mod _core {
         select::init(m)?;
         join::init(m)?;
         files::init(m)?;
+        fused::init(m)?;
         grad::init(m)?;
         names::init(m)?;
         // What is public is what has no underscore; the package says the rest.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._core import sqrt, zeros_like
+from .._core import fused, sqrt, zeros_like
 from .optimizer import Optimizer
 
 TYPE_CHECKING = False
@@ -83,13 +83,42 @@ class RMSprop(Optimizer):
                 state["momentum_buffer"] = zeros_like(p)
         state["step"] += 1
         alpha = group["alpha"]
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * p
-        state["square_avg"] = v = alpha * state["square_avg"] + (1 - alpha) * (g * g)
-        if group["centered"]:
-            state["grad_avg"] = m = alpha * state["grad_avg"] + (1 - alpha) * g
-            v = v - m * m
-        d = g / (sqrt(v) + group["eps"])
-        if group["momentum"]:
-            state["momentum_buffer"] = d = group["momentum"] * state["momentum_buffer"] + d
-        p.copy_(p - group["lr"] * d)
+        names = ["square_avg", "grad_avg", "momentum_buffer"]
+        new, *rest = _rmsprop(
+            p,
+            g,
+            *(state.get(name) for name in names),
+            group["weight_decay"] or None,
+            alpha,
+            1 - alpha,
+            group["momentum"],
+            group["lr"],
+            group["eps"],
+        )
+        state.update(zip((name for name in names if name in state), rest, strict=True))
+        p.copy_(new)
+
+
+@fused
+def _rmsprop(
+    p: Tensor,
+    g: Tensor,
+    v: Tensor,
+    m: Tensor | None,
+    b: Tensor | None,
+    decay: float | None,
+    alpha: float,
+    rest: float,
+    momentum: float,
+    lr: float,
+    eps: float,
+) -> tuple[Tensor, ...]:
+    if decay is not None:
+        g = g + decay * p
+    v = alpha * v + rest * (g * g)
+    if m is not None:
+        m = alpha * m + rest * g
+    d = g / (sqrt(v if m is None else v - m * m) + eps)
+    if b is not None:
+        b = d = momentum * b + d
+    return p - lr * d, v, *(x for x in (m, b) if x is not None)
