@@ -7,12 +7,14 @@ from typing import Any
 from measure import Task, Tasks
 
 
-def matmul(lib: dict[str, Any], m: int, k: int, n: int, transposed: bool = False) -> dict[str, Task]:
+def matmul(
+    lib: dict[str, Any], m: int, k: int, n: int, transposed: bool = False, dtype: str = "float32"
+) -> dict[str, Task]:
     """(m, k) by (k, n), the second stored (n, k) if transposed, as a linear layer's weight is."""
     np, ox = lib["numpy"], lib["oxon"]
     rng = np.random.default_rng(0)
-    a = rng.standard_normal((m, k), dtype=np.float32)
-    b = rng.standard_normal((n, k) if transposed else (k, n), dtype=np.float32)
+    a = rng.standard_normal((m, k), dtype=np.float32).astype(dtype)
+    b = rng.standard_normal((n, k) if transposed else (k, n), dtype=np.float32).astype(dtype)
     x, y = ox.tensor(a), ox.tensor(b)
     y = y.T if transposed else y
     bt = b.T if transposed else b

@@ -71,7 +71,7 @@ def training(lib: dict[str, Any], name: str) -> dict[str, Task]:
     a, b = data(lib["numpy"], name)
     ox = lib["oxon"]
     model = network(lib, "oxon", name)
-    start = {key: value.numpy().copy() for key, value in model.state_dict().items()}
+    start = {key: value.cpu().numpy().copy() for key, value in model.state_dict().items()}
     tasks = {"oxon": step(ox, model, name, ox.tensor(a), ox.tensor(b), model)}
     if torch := lib.get("torch"):
         kinds = (

@@ -11,6 +11,7 @@ mod bounds;
 mod cache;
 mod conv;
 mod device;
+mod ending;
 mod fold;
 mod generate;
 mod index;
@@ -23,6 +24,7 @@ mod pipeline;
 mod pointwise;
 mod pool;
 mod prelude;
+mod products;
 mod queue;
 mod recurrent;
 mod reduce;
@@ -32,10 +34,10 @@ mod scatter;
 mod shaders;
 mod softmax;
 mod sort;
+mod speed;
 mod strided;
 #[cfg(test)]
 mod tests;
-mod tile;
 mod together;
 mod wgsl;
 
@@ -45,7 +47,9 @@ pub use device::{
     transfers,
 };
 pub use memory::{Buffer, Usage};
+pub use queue::dispatches;
 pub use shaders::all as all_shaders;
+pub use speed::{Recording, Speed, speed, watch};
 
 use crate::core::{DType, Layout, Result, Shape};
 use crate::ir::Kernel;
@@ -87,9 +91,17 @@ pub fn synchronize() -> Result<()> {
     device::opened().iter().try_for_each(Device::synchronize)
 }
 
-/// Records one kernel. Outputs are row-major and as large as their shapes say; the first may be the very
+/// Records one kernel, which may take several dispatches. Outputs are row-major and as large as their shapes
+/// say; the first may be the very
 /// buffer of a row-major input of the same size that nobody else reads.
 pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
+    let start = speed::clock();
+    let result = record(kernel, inputs, outputs);
+    speed::note(speed::Noted::Run, start);
+    result
+}
+
+fn record(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
     let Some(out) = outputs.first() else { return Ok(()) };
     let device = out.buffer.device();
     device.shared().check()?;
@@ -137,7 +149,7 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         Kernel::AdaptiveAvgPool => pool::avg(name, None, &inputs[0], out),
         Kernel::AvgPoolInput { pool } => pool::avg_input(name, Some(pool), &inputs[0], out),
         Kernel::AdaptiveAvgPoolInput => pool::avg_input(name, None, &inputs[0], out),
-        Kernel::MaxPoolInput => scatter::max_pool_input(&inputs[0], &inputs[1], out),
+        Kernel::MaxPoolInput { pool } => pool::max_input(name, pool.as_ref(), &inputs[0], &inputs[1], out),
         Kernel::Assign { window, mode } => assign::assign(window, *mode, &inputs[0], &inputs[1], out),
         Kernel::Concat { axis } => assign::concat(*axis, inputs, out),
 

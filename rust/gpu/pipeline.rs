@@ -90,7 +90,7 @@ impl Pipelines {
         source: impl FnOnce() -> Result<Source>,
     ) -> Result<Arc<Pipeline>> {
         if let Some(pipeline) = self.made.lock().get(key) {
-            return Ok(pipeline.clone());
+            return Ok(pipeline);
         }
         let pipeline = Arc::new(self.compile(shared, &source()?)?);
         self.made.lock().insert(key.clone(), pipeline.clone());

@@ -186,6 +186,7 @@ impl Call<'_> {
 }
 
 /// A part of a buffer, counted in elements.
+#[derive(Clone)]
 pub(super) struct Window<'a> {
     pub binding: Binding<'a>,
     /// The element at which the part begins.

@@ -8,12 +8,13 @@ use super::device::Shared;
 use super::memory::Raw;
 use super::pipeline::{Key, Pipeline};
 use super::pointwise::{self, Structure};
+use super::speed::{self, Noted};
 use super::together::{self, Bound, Waiting};
 use crate::bail;
 use crate::core::Result;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Kernels a submission holds. Fewer leave the device idle while the next ones are recorded, more delay
 /// its start.
@@ -26,6 +27,14 @@ const UPLOAD_PER_BATCH: u64 = 64 << 20;
 pub(super) const ARENA: u64 = 256 << 10;
 pub(super) const ARENA_WINDOW: u64 = 8 << 10;
 const BIND_GROUPS_KEPT: usize = 1024;
+
+/// How many kernels were recorded, in the life of the process.
+static DISPATCHES: AtomicU64 = AtomicU64::new(0);
+
+/// Kernels recorded so far.
+pub fn dispatches() -> u64 {
+    DISPATCHES.load(Ordering::Relaxed)
+}
 
 /// A part of a buffer that a kernel sees.
 #[derive(Clone, Copy)]
@@ -172,7 +181,8 @@ impl Queue {
         parameters: &[u32],
         groups: [u32; 2],
     ) -> Result<()> {
-        let bytes: SmallVec<[u8; 128]> = parameters.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let mut bytes: SmallVec<[u8; 256]> = SmallVec::new();
+        parameters.iter().for_each(|word| bytes.extend_from_slice(&word.to_ne_bytes()));
         let mut place = 0;
         if pipeline.uniform {
             if bytes.len() as u64 > ARENA_WINDOW {
@@ -191,37 +201,18 @@ impl Queue {
             binding.batch.store(self.batch, Ordering::Relaxed);
         }
         let key: BindGroupKey = bindings.iter().map(|b| (b.id, b.offset, b.size)).collect();
-        if self.bind_groups.get(&key).is_none() {
-            let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 8]> = bindings
-                .iter()
-                .zip(0..)
-                .map(|(b, binding)| wgpu::BindGroupEntry {
-                    binding,
-                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                        buffer: &b.wgpu,
-                        offset: b.offset,
-                        size: wgpu::BufferSize::new(b.size),
-                    }),
-                })
-                .collect();
-            // An invalid group would spoil the whole batch, with what other threads recorded.
-            let scope = shared.wgpu.push_error_scope(wgpu::ErrorFilter::Validation);
-            let group = shared.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: None,
-                layout: &pipeline.bindings,
-                entries: &entries,
-            });
-            if let Some(error) = pollster::block_on(scope.pop()) {
-                bail!(Device, "{}: buffers cannot be bound: {error}", shared.adapter);
-            }
-            self.bind_groups.insert(key.clone(), group);
-        }
+        let watch = speed::clock();
+        speed::note(Noted::Kernel, watch);
+        let group = match self.bind_groups.get(&key) {
+            Some(group) => group,
+            None => self.bind(shared, pipeline, bindings, key)?,
+        };
         let open = self.open.get_or_insert_with(|| Open::new(shared));
         let pass = open.pass.get_or_insert_with(|| {
             open.encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime()
         });
         pass.set_pipeline(&pipeline.wgpu);
-        pass.set_bind_group(0, self.bind_groups.get(&key), &[]);
+        pass.set_bind_group(0, &group, &[]);
         if pipeline.uniform {
             pass.set_bind_group(1, &self.arena_group, &[place as u32]);
         } else if !bytes.is_empty() {
@@ -233,10 +224,48 @@ impl Queue {
         {
             self.dispatches += 1;
         }
+        DISPATCHES.fetch_add(1, Ordering::Relaxed);
         if self.kernels >= KERNELS_PER_BATCH {
+            let watch = speed::clock();
             self.submit(shared, |_| ())?;
+            speed::note(Noted::Submit, watch);
         }
         Ok(())
+    }
+
+    /// A new bind group, which is kept for kernels on the same buffers.
+    fn bind(
+        &mut self,
+        shared: &Shared,
+        pipeline: &Pipeline,
+        bindings: &[Bound],
+        key: BindGroupKey,
+    ) -> Result<wgpu::BindGroup> {
+        let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 8]> = bindings
+            .iter()
+            .zip(0..)
+            .map(|(b, binding)| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &b.wgpu,
+                    offset: b.offset,
+                    size: wgpu::BufferSize::new(b.size),
+                }),
+            })
+            .collect();
+        // An invalid group would spoil the whole batch, with what other threads recorded.
+        let scope = shared.wgpu.push_error_scope(wgpu::ErrorFilter::Validation);
+        let group = shared.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.bindings,
+            entries: &entries,
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            bail!(Device, "{}: buffers cannot be bound: {error}", shared.adapter);
+        }
+        speed::note(Noted::BindGroup, speed::clock());
+        self.bind_groups.insert(key, group.clone());
+        Ok(group)
     }
 
     /// Records a copy between two buffers, in the order of the kernels around it; everything in bytes and

@@ -252,8 +252,10 @@ pub enum Kernel {
     MaxPool {
         pool: Pool2d,
     },
-    /// dy and places, to the gradient of an input of the output's size.
-    MaxPoolInput,
+    /// dy and places, to the gradient of an input of the output's size; of `MaxPool`, or of `AdaptiveMaxPool`.
+    MaxPoolInput {
+        pool: Option<Pool2d>,
+    },
     AvgPool {
         pool: Pool2d,
     },
@@ -370,7 +372,7 @@ impl Kernel {
             Kernel::ConvInput { .. } => "conv_input",
             Kernel::ConvWeight { .. } => "conv_weight",
             Kernel::MaxPool { .. } => "max_pool",
-            Kernel::MaxPoolInput => "max_pool_input",
+            Kernel::MaxPoolInput { .. } => "max_pool_input",
             Kernel::AvgPool { .. } => "avg_pool",
             Kernel::AvgPoolInput { .. } => "avg_pool_input",
             Kernel::AdaptiveAvgPool => "adaptive_avg_pool",

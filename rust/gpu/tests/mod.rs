@@ -6,6 +6,7 @@ mod conv;
 mod elementwise;
 mod index;
 mod kernels;
+mod matmul;
 mod memory;
 mod normalize;
 mod pool;
