@@ -161,7 +161,8 @@ impl Call<'_> {
         let rank = part.batch.rank();
         let (m, k, n) = (part.a.shape[rank], part.a.shape[rank + 1], part.b.shape[rank + 1]);
         let batches = part.batch.count();
-        let small = m.min(n) < NARROW;
+        // Tiles hold vectors, which 64-bit integers may not be elements of.
+        let small = m.min(n) < NARROW || self.a.dtype.size() == 8;
         let groups = grid(match small {
             true => ((batches * m * n) as u64).div_ceil(SMALL_LANES),
             false => (batches * m.div_ceil(TILE) * n.div_ceil(TILE)) as u64,
@@ -343,10 +344,14 @@ impl Variant {
     }
 
     fn constants(&self, epilogue: Option<&Program>) -> Result<String> {
-        let value = Type::of(self.sum).unwrap_or(Type::F32).name();
+        let sum = Type::of(self.sum).unwrap_or(Type::F32);
+        let value = sum.name();
         let mut constants = format!(
-            "alias Value = {value};\nconst A_ALONG_K: bool = {};\nconst B_ALONG_K: bool = {};\n",
-            self.a_along_k, self.b_along_k
+            "alias Value = {value};\nconst A_ALONG_K: bool = {};\nconst B_ALONG_K: bool = {};\n\
+             fn add_product(sum: Value, a: Value, b: Value) -> Value {{ return {}; }}\n",
+            self.a_along_k,
+            self.b_along_k,
+            sum.sum("sum", &sum.product("a", "b")),
         );
         let mut operand = |name: &str, index: usize, dtype: DType| {
             let (storage, load) = (wgsl::storage(dtype, false), wgsl::load(dtype, name, "at"));
@@ -388,6 +393,9 @@ pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
     let mut all = vec![];
     for shader in [&MATMUL, &MATMUL_SMALL] {
         for &dtype in DType::ALL.iter().filter(|dtype| !matches!(dtype, DType::Bool | DType::F64)) {
+            if dtype.size() == 8 && shader.name == MATMUL.name {
+                continue;
+            }
             let sum = rows::wide(dtype);
             // A product plus a bias, times a scalar.
             let mut bias = Program::default();

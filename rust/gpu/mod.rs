@@ -15,6 +15,7 @@ mod generate;
 mod index;
 mod matmul;
 mod memory;
+mod neighbours;
 mod order;
 mod pipeline;
 mod pointwise;

@@ -5,7 +5,8 @@ use super::device::Shared;
 use super::pipeline::{Key, Parameters, Source};
 use super::queue::{Binding, Queue};
 use super::{
-    assign, conv, generate, index, matmul, pointwise, pool, prelude, reduce, scan, scatter, softmax, sort,
+    assign, conv, generate, index, matmul, neighbours, pointwise, pool, prelude, reduce, scan, scatter,
+    softmax, sort,
 };
 use crate::core::Result;
 
@@ -51,6 +52,7 @@ shader!(CONV_INPUT_DIRECT "conv_input_direct" 3 "conv_parameters.wgsl" "conv_inp
 shader!(CONV_WEIGHT "conv_weight" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_tile.wgsl");
 shader!(CONV_WEIGHT_DIRECT "conv_weight_direct" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_direct.wgsl");
 shader!(CONV_SUM "conv_sum" 2 "conv_sum.wgsl");
+shader!(NEIGHBOURS "neighbours" 1 "neighbours.wgsl");
 shader!(RANK "rank" 2 "rank.wgsl");
 shader!(RADIX_COUNT "radix_count" 2 "radix.wgsl" "radix_count.wgsl");
 shader!(RADIX_SCAN "radix_scan" 1 "radix_scan.wgsl");
@@ -95,9 +97,18 @@ pub(super) struct Launch<'a> {
 }
 
 /// Every shader as text, with a name: the hand-written ones in each variant, the prelude, and generated
-/// kernels for each operation, dtype and class of operands. Tests validate them without a GPU.
+/// kernels for each operation, dtype and class of operands, with and without 64-bit integers of the device's.
+/// Tests validate them without a GPU.
 pub fn all() -> Vec<(String, String)> {
-    let mut all = vec![("prelude".to_string(), prelude::all())];
+    let mut all = vec![];
+    let mut add = |name: String, text: String| {
+        let [native, pairs] = [true, false].map(|native| prelude::wide(&text, native));
+        if native != pairs {
+            all.push((format!("{name} in pairs"), text.clone() + &pairs));
+        }
+        all.push((name, text + &native));
+    };
+    add("prelude".into(), prelude::all());
     for parameters in [Parameters::Immediates, Parameters::Uniform] {
         for variants in [
             assign::variants(parameters),
@@ -105,6 +116,7 @@ pub fn all() -> Vec<(String, String)> {
             generate::variants(parameters),
             index::variants(parameters),
             matmul::variants(parameters),
+            neighbours::variants(parameters),
             pointwise::variants(parameters),
             pool::variants(parameters),
             reduce::variants(parameters),
@@ -113,9 +125,9 @@ pub fn all() -> Vec<(String, String)> {
             softmax::variants(parameters),
             sort::variants(parameters),
         ] {
-            all.extend(
-                variants.into_iter().map(|(name, source)| (format!("{name} {parameters:?}"), source.wgsl)),
-            );
+            for (name, source) in variants {
+                add(format!("{name} {parameters:?}"), source.wgsl);
+            }
         }
     }
     all
