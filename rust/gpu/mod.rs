@@ -18,6 +18,7 @@ mod index;
 mod items;
 mod matmul;
 mod memory;
+mod neighbours;
 mod normalize;
 mod order;
 mod pipeline;
