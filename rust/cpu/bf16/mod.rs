@@ -19,7 +19,7 @@ mod pack;
 #[cfg(test)]
 mod tests;
 
-pub use pack::{Source, pack_left, pack_right, pairs_of_rows, round, tile_of_columns};
+pub use pack::{Source, first, pack_left, pack_right, pairs, round, store_row, turned};
 
 use super::isa::Bf16;
 

@@ -106,7 +106,7 @@ unsafe fn square(src: Source, ks: usize, count: usize) -> (Square, bool) {
 }
 
 /// The first n of 32.
-fn first(n: usize) -> u32 {
+pub fn first(n: usize) -> u32 {
     ((1u64 << n) - 1) as u32
 }
 
@@ -161,50 +161,54 @@ fn exchange<const WIDTH: usize>(square: &mut Square) {
     }
 }
 
-/// Two rows of 32 elements along k as one row of pairs of a panel's step: columns 0 to 15 at `dst`, the others half
-/// a step on.
+/// Two rows of 32 columns as one row of pairs of a panel's step: columns 0 to 15 at `dst`, the others half a step on.
 ///
 /// # Safety
 /// The processor has AVX-512 BW; 32 elements are there at `dst` and as many `UNIT / 2` further on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 #[inline]
-pub unsafe fn pairs_of_rows(even: &[u16; 32], odd: &[u16; 32], dst: *mut u16) {
+pub unsafe fn pairs(even: __m512i, odd: __m512i, dst: *mut u16) {
+    let wide = |x: __m256i| _mm512_cvtepu16_epi32(x);
+    let both = |low: __m512i, high: __m512i| _mm512_or_si512(low, _mm512_slli_epi32::<16>(high));
+    let first = both(wide(_mm512_castsi512_si256(even)), wide(_mm512_castsi512_si256(odd)));
+    let second = both(wide(_mm512_extracti64x4_epi64::<1>(even)), wide(_mm512_extracti64x4_epi64::<1>(odd)));
     // SAFETY: the caller's promises.
     unsafe {
-        for half in 0..2 {
-            let load = |row: &[u16; 32]| {
-                _mm512_cvtepu16_epi32(_mm256_loadu_si256(row.as_ptr().add(16 * half).cast()))
-            };
-            let pairs = _mm512_or_si512(load(even), _mm512_slli_epi32::<16>(load(odd)));
-            _mm512_storeu_si512(dst.add(half * (UNIT / 2)).cast(), pairs);
-        }
+        _mm512_storeu_si512(dst.cast(), first);
+        _mm512_storeu_si512(dst.add(UNIT / 2).cast(), second);
     }
 }
 
 /// 16 columns of 32 elements along k as a tile of a panel.
 ///
 /// # Safety
-/// The processor has AVX-512 BW, and `dst` room for `UNIT / 2` elements.
+/// The processor has AVX-512, and `dst` room for `UNIT / 2` elements.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 #[inline]
-pub unsafe fn tile_of_columns(columns: &[[u16; 32]; 16], dst: *mut u16) {
-    let mut square = [_mm512_setzero_si512(); 16];
+pub unsafe fn turned(mut columns: [__m512i; 16], dst: *mut u16) {
+    transpose(&mut columns);
     // SAFETY: the caller's promises.
-    unsafe {
-        for (row, column) in square.iter_mut().zip(columns) {
-            *row = _mm512_loadu_si512(column.as_ptr().cast());
-        }
-        transpose(&mut square);
-        store(&square, dst);
-    }
+    unsafe { store(&columns, dst) };
 }
 
-/// The first rows and columns of a block, rounded to nearest even, to rows `ld` apart.
+/// 32 elements of a packed strip's row.
 ///
 /// # Safety
-/// The processor has AVX-512 BW; `c` is a block, and `dst` has `rows` rows of `columns` elements.
+/// The processor has AVX-512, and `dst` room for them.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub unsafe fn store_row(row: __m512i, dst: *mut u16) {
+    // SAFETY: the caller's promises.
+    unsafe { _mm512_storeu_si512(dst.cast(), row) }
+}
+
+/// The first rows of a block and the columns of a mask, rounded to nearest even, to rows `ld` apart; column 0 goes to
+/// `dst`.
+///
+/// # Safety
+/// The processor has AVX-512 BW; `c` is a block, and elements of the mask are there in `rows` rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub unsafe fn round(c: *const f32, rows: usize, columns: usize, dst: *mut u16, ld: usize) {
+pub unsafe fn round(c: *const f32, rows: usize, mask: u32, dst: *mut u16, ld: usize) {
     // SAFETY: the caller's promises; masked elements are not written.
     unsafe {
         for i in 0..rows {
@@ -212,7 +216,7 @@ pub unsafe fn round(c: *const f32, rows: usize, columns: usize, dst: *mut u16, l
             let low = rounded(_mm512_loadu_ps(row));
             let high = rounded(_mm512_loadu_ps(row.add(16)));
             let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
-            _mm512_mask_storeu_epi16(dst.add(i * ld).cast(), first(columns), both);
+            _mm512_mask_storeu_epi16(dst.wrapping_add(i * ld).cast(), mask, both);
         }
     }
 }

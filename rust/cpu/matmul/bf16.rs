@@ -16,7 +16,7 @@ use half::bf16;
 use super::pack::{Even, scratch};
 use super::{Gemm, folded, for_each_product, work};
 use crate::core::Result;
-use crate::cpu::bf16::{BLOCK, EDGE, Left, STEP, Session, Source, UNIT, pack_left, pack_right, round};
+use crate::cpu::bf16::{BLOCK, EDGE, Left, STEP, Session, Source, UNIT, first, pack_left, pack_right, round};
 use crate::cpu::isa::Bf16;
 use crate::cpu::threads::{available, parallel};
 use crate::cpu::work::{Shared, try_parallel};
@@ -153,7 +153,7 @@ impl Product<'_> {
                         if last {
                             let columns = EDGE.min(self.n - panel * EDGE);
                             let to = self.c.at(strip * EDGE * self.n + panel * EDGE);
-                            round(block, rows, columns, to, self.n);
+                            round(block, rows, first(columns), to, self.n);
                         }
                     }
                 }
