@@ -580,7 +580,8 @@ def test_a_fused_function_runs_as_it_stands_where_it_is_not_one_chain() -> None:
     assert ox.fused(lambda a, n: a + n)(y, "s" and 2).tolist() == [3, 4]
     w = ox.tensor([1.0, 2.0], requires_grad=True)
     ox.fused(lambda a: a * a)(w).sum().backward()  # gradients need the operations
-    assert w.grad is not None and w.grad.tolist() == [2, 4]
+    assert w.grad is not None
+    assert w.grad.tolist() == [2, 4]
 
 
 def test_choices_are_part_of_a_fused_function() -> None:
@@ -591,7 +592,7 @@ def test_choices_are_part_of_a_fused_function() -> None:
     assert ox.fused(lambda x, n: x + (1 if n is True else 5))(x, 1).tolist() == [6, 7]
 
 
-def test_what_a_fused_function_keeps_of_its_trace_can_be_read() -> None:
+def test_what_a_traced_function_keeps_can_be_read() -> None:
     kept: list[ox.Tensor] = []
 
     def function(x: ox.Tensor) -> ox.Tensor:
@@ -599,17 +600,17 @@ def test_what_a_fused_function_keeps_of_its_trace_can_be_read() -> None:
         return kept[-1] * 2
 
     assert ox.fused(function)(ox.ones(3)).tolist() == [4, 4, 4]
-    assert all(t.shape == (2,) and t.numpy().shape == (2,) for t in kept)
+    assert [t.numpy().shape for t in kept] == [(2,), (2,), (3,)]  # traced twice, and called: it kept a value
 
 
 def test_a_step_is_written_where_the_last_one_was() -> None:
-    p, m, v = (ox.full(4096, float(n)) for n in range(3))
-    ox.flush([p, m, v])
-    step = ox.fused(lambda p, m, v: (p - v, m + p, v * m))
-    p, m, v = step(p, m, v)
-    assert (p[0].item(), m[0].item(), v[0].item()) == (-2, 1, 2)
-    held = ox.memory_summary()
-    for _ in range(3):
-        p, m, v = step(p, m, v)
-        ox.flush([p, m, v])
-    assert [t[-1].item() for t in (p, m, v)] == [-8.0, -10.0, 0.0] or held
+    def rule(p: Any, m: Any, v: Any) -> Any:
+        return p - v, m + p, v * m
+
+    want: Any = (0.0, 1.0, 2.0)
+    state: Any = tuple(ox.full(5000, x) for x in want)
+    step = ox.fused(rule)
+    for _ in range(4):
+        state, want = step(*state), rule(*want)
+        ox.flush(list(state))
+        assert [(t[0].item(), t[-1].item()) for t in state] == [(x, x) for x in want]

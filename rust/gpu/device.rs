@@ -67,6 +67,8 @@ pub(super) struct Shared {
     pub pipelines: Pipelines,
     /// Where kernels report bad indices; all zero but between such a kernel and the next read-back.
     pub bounds: Raw,
+    /// Counts how often kernels that waited for others were recorded.
+    pub epoch: AtomicU64,
     recorder: Mutex<Queue>,
     pool: Mutex<Pool>,
     staging: Mutex<Vec<wgpu::Buffer>>,
@@ -262,6 +264,7 @@ impl Device {
             limits,
             pipelines,
             bounds,
+            epoch: AtomicU64::new(1),
             recorder,
             pool: Mutex::default(),
             staging: Mutex::default(),
@@ -317,7 +320,8 @@ impl Device {
             bail!(Memory, "{}: {bytes} bytes asked for; its largest buffer has {most}", shared.adapter);
         }
         let size = class(bytes).min(most);
-        let kept = shared.pool.lock().take(size, not_in);
+        let epoch = shared.epoch.load(Ordering::Relaxed);
+        let kept = shared.pool.lock().take(size, not_in, epoch);
         let raw = match kept {
             Some(raw) => raw,
             None => {
@@ -421,8 +425,8 @@ impl Buffer {
         }
         let shared = self.device().shared();
         shared.check()?;
-        shared.recorder.lock().copy(shared, (self.raw(), from as u64), (to.raw(), at as u64), bytes as u64);
-        Ok(())
+        let (from, to) = ((self.raw(), from as u64), (to.raw(), at as u64));
+        shared.recorder.lock().copy(shared, from, to, bytes as u64)
     }
 }
 

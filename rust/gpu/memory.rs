@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is kept for reuse never exceeds the larger of this and the most that was ever in use.
@@ -28,13 +29,15 @@ pub(super) struct Raw {
     /// Unique in the process: the name under which bind groups remember it.
     pub id: u64,
     /// The last batch of the queue that uses it.
-    pub batch: AtomicU64,
+    pub batch: Arc<AtomicU64>,
+    /// In which of the queue's epochs a kernel that waits uses it.
+    pub waits: AtomicU64,
 }
 
 impl Raw {
     pub fn new(wgpu: wgpu::Buffer) -> Raw {
         static IDS: AtomicU64 = AtomicU64::new(0);
-        Raw { wgpu, id: IDS.fetch_add(1, Ordering::Relaxed), batch: AtomicU64::new(0) }
+        Raw { wgpu, id: IDS.fetch_add(1, Ordering::Relaxed), batch: Arc::default(), waits: AtomicU64::new(0) }
     }
 }
 
@@ -113,10 +116,12 @@ impl Pool {
         self.usage
     }
 
-    /// A freed buffer of this size, of those that the batch `not_in` does not use.
-    pub fn take(&mut self, size: u64, not_in: Option<u64>) -> Option<Raw> {
+    /// A freed buffer of this size, of those that neither the batch `not_in` uses nor a kernel that waits in this
+    /// epoch, which another could not run beside if it wrote there.
+    pub fn take(&mut self, size: u64, not_in: Option<u64>, epoch: u64) -> Option<Raw> {
         let free = self.free.get_mut(&size)?;
-        let unused = |raw: &Raw| not_in.is_none_or(|batch| raw.batch.load(Ordering::Relaxed) != batch);
+        let batch = |raw: &Raw| Some(raw.batch.load(Ordering::Relaxed));
+        let unused = |raw: &Raw| batch(raw) != not_in && raw.waits.load(Ordering::Relaxed) != epoch;
         let id = *free.iter().find(|(_, (_, raw))| unused(raw))?.0;
         let (_, raw) = free.remove(&id)?;
         self.usage.kept -= size;

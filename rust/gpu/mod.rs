@@ -6,6 +6,7 @@
 
 mod adapter;
 mod assign;
+mod attention;
 mod bounds;
 mod cache;
 mod conv;
@@ -14,14 +15,17 @@ mod ending;
 mod fold;
 mod generate;
 mod index;
+mod items;
 mod matmul;
 mod memory;
+mod normalize;
 mod order;
 mod pipeline;
 mod pointwise;
 mod pool;
 mod prelude;
 mod queue;
+mod recurrent;
 mod reduce;
 mod rows;
 mod scan;
@@ -33,6 +37,8 @@ mod speed;
 mod strided;
 #[cfg(test)]
 mod tests;
+mod tile;
+mod together;
 mod wgsl;
 
 pub use adapter::{ADAPTER_VARIABLE, Adapter, Kind};
@@ -45,7 +51,6 @@ pub use queue::dispatches;
 pub use shaders::all as all_shaders;
 pub use speed::{Recording, Speed, speed, watch};
 
-use crate::bail;
 use crate::core::{DType, Layout, Result, Shape};
 use crate::ir::Kernel;
 use crate::ir::kernel::Fused;
@@ -86,13 +91,9 @@ pub fn synchronize() -> Result<()> {
     device::opened().iter().try_for_each(Device::synchronize)
 }
 
-/// Kernels that operations compose of others on this backend and never record here, by [`Kernel::name`].
-/// Each may leave the list with a shader of its own.
-pub const COMPOSED: &[&str] =
-    &["attention", "attention_input", "normalize", "normalize_input", "recurrent", "recurrent_input"];
-
-/// Records one kernel, which may take several dispatches. Outputs are row-major and as large as their shapes say; the first may be the very
-/// buffer of a row-major input of the same size that nobody else reads.
+/// Records one kernel, which may take several dispatches. Outputs are row-major and as large as their shapes say.
+/// The first may be the very buffer of a row-major input of the same size that nobody else reads, and each output
+/// of a fused chain that of another such input: an invocation reads all its elements before it writes them.
 pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
     let start = speed::clock();
     let result = record(kernel, inputs, outputs);
@@ -122,6 +123,12 @@ fn record(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<(
         Kernel::Matmul { epilogue } => matmul::run(epilogue.as_ref(), inputs, out),
         Kernel::Reduce { op, axes, map } => reduce::reduce(name, *op, *axes, map, inputs, out),
         Kernel::Moments { axes, map } => reduce::moments(*axes, map, inputs, outputs),
+        Kernel::Normalize { centred, eps, weight, bias } => {
+            normalize::normalize([*centred, *weight, *bias], *eps, inputs, outputs)
+        }
+        Kernel::NormalizeInput { centred, weight, bias } => {
+            normalize::normalize_input([*centred, *weight, *bias], inputs, outputs)
+        }
         Kernel::ArgReduce { largest, axis } => reduce::arg_reduce(name, *largest, *axis, &inputs[0], out),
         Kernel::Scan { op, axis } => scan::scan(name, *op, *axis, &inputs[0], out),
         Kernel::Softmax { log, map } => softmax::softmax(name, *log, map, inputs, out),
@@ -146,13 +153,13 @@ fn record(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<(
         Kernel::Assign { window, mode } => assign::assign(window, *mode, &inputs[0], &inputs[1], out),
         Kernel::Concat { axis } => assign::concat(*axis, inputs, out),
 
-        Kernel::Attention { .. }
-        | Kernel::AttentionInput { .. }
-        | Kernel::Normalize { .. }
-        | Kernel::NormalizeInput { .. }
-        | Kernel::Recurrent { .. }
-        | Kernel::RecurrentInput { .. } => {
-            bail!(Device, "{name}: on the GPU this is composed of other kernels")
+        Kernel::Attention { causal, scale } => attention::attention(*causal, *scale, inputs, outputs),
+        Kernel::AttentionInput { causal, scale } => {
+            attention::attention_input(*causal, *scale, inputs, outputs)
+        }
+        Kernel::Recurrent { cell, reverse } => recurrent::recurrent(*cell, *reverse, inputs, outputs),
+        Kernel::RecurrentInput { cell, reverse } => {
+            recurrent::recurrent_input(*cell, *reverse, inputs, outputs)
         }
     }
 }

@@ -38,6 +38,8 @@ impl Parameters {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     Pointwise(pointwise::Structure),
+    /// Several segments of one structure.
+    Together(pointwise::Structure, usize),
     /// A hand-written shader: its name and the constants that specialise it.
     Shader(&'static str, Vec<u32>),
     /// The same with a fused prologue.

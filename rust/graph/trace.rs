@@ -47,7 +47,8 @@ impl Trace {
             let work = |node: usize| batch[node].work.as_ref().expect("nothing has run");
             let input = |r: &super::plan::OperandRef| {
                 let operand = &work(r.node).operands[r.operand];
-                let same = |t: &Tensor| Arc::ptr_eq(&t.value().node, &operand.value.node) && operand.is_whole();
+                let same =
+                    |t: &Tensor| Arc::ptr_eq(&t.value().node, &operand.value.node) && operand.is_whole();
                 inputs.iter().position(same)
             };
             let number = |r: &ScalarRef| {

@@ -76,15 +76,14 @@ class Adam(Optimizer):
             state["exp_avg_sq"] = zeros_like(p)
             if group["amsgrad"]:
                 state["max_exp_avg_sq"] = zeros_like(p)
-        state["step"] += 1
+        state["step"] = t = state["step"] + 1
         lr, decay = group["lr"], group["weight_decay"] or None
         beta1, beta2 = group["betas"]
         keep = None
         if decay and group["decoupled_weight_decay"]:
             keep, decay = 1 - lr * decay, None
         # The corrections are numbers, which a kernel takes as parameters.
-        step_size = lr / (1 - beta1 ** state["step"])
-        root = math.sqrt(1 - beta2 ** state["step"])
+        step_size, root = lr / (1 - beta1**t), math.sqrt(1 - beta2**t)
         m, v, most = state["exp_avg"], state["exp_avg_sq"], state.get("max_exp_avg_sq")
         new, state["exp_avg"], state["exp_avg_sq"], *rest = _adam(
             p, g, m, v, most, keep, decay, beta1, 1 - beta1, beta2, 1 - beta2, step_size, root, group["eps"]

@@ -83,19 +83,14 @@ class RMSprop(Optimizer):
                 state["momentum_buffer"] = zeros_like(p)
         state["step"] += 1
         alpha = group["alpha"]
-        names = ["square_avg", "grad_avg", "momentum_buffer"]
-        new, *rest = _rmsprop(
-            p,
-            g,
-            *(state.get(name) for name in names),
-            group["weight_decay"] or None,
-            alpha,
-            1 - alpha,
-            group["momentum"],
-            group["lr"],
-            group["eps"],
+        v, m, b = state["square_avg"], state.get("grad_avg"), state.get("momentum_buffer")
+        decay, rest = group["weight_decay"] or None, 1 - alpha
+        new, state["square_avg"], *more = _rmsprop(
+            p, g, v, m, b, decay, alpha, rest, group["momentum"], group["lr"], group["eps"]
         )
-        state.update(zip((name for name in names if name in state), rest, strict=True))
+        for name in ("grad_avg", "momentum_buffer"):
+            if name in state:
+                state[name] = more.pop(0)
         p.copy_(new)
 
 

@@ -29,7 +29,7 @@ pub(in crate::gpu) enum Rung {
     Tile(Tile),
 }
 
-/// How a workgroup makes a tile; see `shaders/tile.wgsl`.
+/// How a workgroup makes a tile; see `shaders/product.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::gpu) struct Tile {
     /// Rows and columns.

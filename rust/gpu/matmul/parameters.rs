@@ -100,7 +100,7 @@ pub(super) fn tiled(tile: Tile, operands: &Operands, ending: &Ending<'_>) -> Res
     Ok(text)
 }
 
-/// What `tile.wgsl` wants to know.
+/// What `product.wgsl` wants to know.
 pub(in crate::gpu) fn tile_constants(tile: Tile, reads: [Reads; 2]) -> String {
     let [a, b] = reads.map(Reads::along);
     let (size, lanes, strip) = (tile.size, tile.lanes, tile.strip());
