@@ -1,4 +1,4 @@
-// What product.wgsl asks of b, from the functions that say what a convolution multiplies. `store_row` comes from the
+// What tile.wgsl asks of b, from the functions that say what a convolution multiplies. `store_row` comes from the
 // host: neighbouring columns are neighbours in the output, or not.
 
 struct Columns {

@@ -1,6 +1,6 @@
 // What the convolution kernels share. All three are products of matrices that are never formed, one for each
 // group (and part of the sum, and class of pixels): a (m, k) by b (k, n). conv.wgsl, conv_input.wgsl and
-// conv_weight.wgsl say what a, b and the columns are; product.wgsl, conv_direct.wgsl and conv_reduce.wgsl multiply.
+// conv_weight.wgsl say what a, b and the columns are; tile.wgsl, conv_direct.wgsl and conv_reduce.wgsl multiply.
 //
 // Operands are row-major: x (images, groups · channels, H, W), w (groups · filters, channels, R, S) and
 // dy (images, groups · filters, H', W').

@@ -1,8 +1,8 @@
 // matmul: out = a × b for a batch of matrices (M, K) and (K, N), anywhere in memory, to row-major (M, N), in the
-// tiles of product.wgsl.
+// tiles of tile.wgsl.
 //
 // Bindings: 0 `a`, 1 `b`; 2 `out`; then the epilogue's other operands. matmul_parameters.wgsl tells how.
-// Grid and constants: product.wgsl. From the host come `rows_a`, `rows_b`, `block_a` and `block_b`: quads along k,
+// Grid and constants: tile.wgsl. From the host come `rows_a`, `rows_b`, `block_a` and `block_b`: quads along k,
 // quads across it, or single elements, as the operand lies.
 
 alias Rows = vec4<u32>;

@@ -2,7 +2,7 @@
 // gradients of the step taken after it, and then dgi and dgh.
 //
 // Bindings: as recurrent_backward.wgsl, and `u`, the recurrent weight (gates · H, H), and `later`, the gates'
-// gradients, which are dgh or dgi once more, both through tile_operand.wgsl.
+// gradients, which are dgh or dgi once more, both through products_operand.wgsl.
 // Grid: 64 invocations to a workgroup, one for 32 sequences and 32 units, folded into rows of `row`.
 // Constants: as recurrent_backward.wgsl.
 // Parameters: as recurrent_backward.wgsl; `row`; `time`; `later_time`; `product`, whether there is a step after

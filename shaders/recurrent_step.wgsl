@@ -2,7 +2,7 @@
 // and the cell at its end.
 //
 // Bindings: as recurrent_forward.wgsl, and `u`, the recurrent weight (gates · H, H), and `last`, which is `h` once
-// more, both through tile_operand.wgsl.
+// more, both through products_operand.wgsl.
 // Grid: 64 invocations to a workgroup, one for 32 sequences and all gates of 8 units, or the one gate of 32 units,
 // folded into rows of `row`.
 // Constants from the host: as recurrent_cell.wgsl and recurrent_forward.wgsl.

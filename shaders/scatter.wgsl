@@ -8,7 +8,7 @@
 // the host generates; where elements are narrower than words, `out` is atomic.
 // Grid: one invocation for an element of (leads, pairs begin … end, width), 256 in a workgroup, folded into
 // rows of `row` invocations.
-// Constants from the host: `Value`; `ADD`. Places outside `first` … `first + held` are left to another
+// Constants from the host: `Value`; `ADD`, and `plus`. Places outside `first` … `first + held` are left to another
 // dispatch that binds them.
 
 @group(0) @binding(0) var<storage, read_write> pairs: array<vec2<u32>>;
@@ -51,11 +51,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let to = p.out_offset + place * p.width + column;
     if (ADD) {
         if (at > p.begin && same(pairs[at - 1u], pair)) { return; }
-        var sum = load_out(to) + load_source(source_at + pair.y * p.width);
+        var sum = plus(load_out(to), load_source(source_at + pair.y * p.width));
         for (var next = at + 1u; next < p.end; next++) {
             let other = pairs[next];
             if (!same(other, pair)) { break; }
-            sum += load_source(source_at + other.y * p.width);
+            sum = plus(sum, load_source(source_at + other.y * p.width));
         }
         store(to, sum);
     } else {

@@ -3,7 +3,7 @@
 //
 // Bindings: 0 the values, 1 the sorted rows, read through `load_in0`, `load_sorted`; 2 `out0`, int64 as two words.
 // Grid: one invocation to a value, 256 in a workgroup, folded into rows of `row` workgroups.
-// Constants from the host: `key`; `RIGHT`; `base_of(o)` with the places of a value, of its row, of its result.
+// Constants from the host: `key`, with `less` and `equal`; `RIGHT`; `base_of(o)` with the places of a value, of its row, of its result.
 // Parameters: `row`; `count`, how many values; `length` of the sorted rows and the `stride` of their elements.
 
 @compute @workgroup_size(256)
@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 0; i < 32 && low < high; i++) {
         let middle = low + (high - low) / 2u;
         let here = key(load_sorted(row + middle * p.stride));
-        if (here < sought || (RIGHT && here == sought)) { low = middle + 1u; } else { high = middle; }
+        if (less(here, sought) || (RIGHT && equal(here, sought))) { low = middle + 1u; } else { high = middle; }
     }
     out0[at_out0(base, 0u)] = vec2<u32>(low, 0u);
 }

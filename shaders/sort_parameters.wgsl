@@ -6,7 +6,7 @@
 // in ascending order if i has no bit `size`, else in descending order.
 
 fn before(a: Entry, b: Entry) -> bool {
-    return a.key < b.key || (a.key == b.key && a.at < b.at);
+    return less(a.key, b.key) || (equal(a.key, b.key) && a.at < b.at);
 }
 
 // The lower of the n-th pair of entries that are `apart`.

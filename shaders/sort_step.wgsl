@@ -2,7 +2,7 @@
 //
 // Bindings: 0 `entries`.
 // Grid: one invocation to a pair, 256 in a workgroup, folded into rows of `row` workgroups.
-// Constants from the host: `Entry`.
+// Constants from the host: `Entry`, with `less` and `equal` of keys.
 // Parameters: `row`; `first`, the number of the first pair, and `pairs`, where they end; `n`, `size`, `apart`.
 
 @compute @workgroup_size(256)

@@ -3,7 +3,8 @@
 //
 // Bindings: the operand, if `FRESH`, read through `base_of` and `item`; then `entries`.
 // Grid: one workgroup of 256 invocations to a tile, from tile `first` on, folded into rows of `row`.
-// Constants from the host: `Entry` of `Key` and place; `key`, of an item; `FRESH`.
+// Constants from the host: `Entry` of `Key` and place; `key`, of an item, with `less`, `equal` and
+// `greatest`; `FRESH`.
 // Parameters: `row`; `first`; `rows`, how many there are, of `length` elements and `n` entries; `size`.
 
 const TILE: u32 = 1024u;
@@ -32,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = lane; i < TILE; i += 256u) {
         let at = first + i;
         if (at >= count) {
-            tile[i] = Entry(~Key(0u), 0xffffffffu);
+            tile[i] = Entry(greatest(), 0xffffffffu);
         } else {
             tile[i] = entry(at);
         }

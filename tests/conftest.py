@@ -4,7 +4,6 @@ of the process turned, or depends on one that the environment turned."""
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -51,26 +50,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         for mark in item.iter_markers("cpu"):
             item.add_marker(pytest.mark.skip(reason=f"on the CPU alone: {mark.args[0]}"))
-        if "doctests" in item.name and "int64" in os.environ.get("OXON_GPU_WITHOUT", ""):
-            item.add_marker(pytest.mark.skip(reason="examples have indices in int64"))
         parameters = getattr(item, "callspec", None)
         if parameters and "float64" in map(str, parameters.params.values()):
             item.add_marker(pytest.mark.skip(reason="no GPU shader has float64"))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """A dtype that OXON_GPU_WITHOUT takes away is an error that says so, which ends the test."""
-    import oxon as ox
-
-    try:
-        return (yield)
-    except ox.DeviceError as error:
-        without = os.environ.get("OXON_GPU_WITHOUT", "").replace("int64", "int64,uint64").split(",")
-        missing = re.search(r"(\w+) is not supported on", str(error))
-        if missing and missing[1] in without:
-            pytest.skip(f"OXON_GPU_WITHOUT leaves out {missing[1]}")
-        raise
 
 
 @pytest.fixture(autouse=True)

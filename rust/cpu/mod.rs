@@ -3,6 +3,8 @@
 
 mod arg;
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod combine;
 pub mod conv;
 mod copy;

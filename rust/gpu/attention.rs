@@ -8,7 +8,7 @@ use super::pipeline::{Parameters, Source};
 use super::pointwise::{Window, grid};
 use super::rows::{self, Launch, Space};
 use super::shaders::{ATTENTION, ATTENTION_KEY, ATTENTION_QUERY, Shader};
-use super::{Buffer, Out, View, items, reduce, tile, wgsl};
+use super::{Buffer, Out, View, items, products, reduce, wgsl};
 use crate::bail;
 use crate::core::{DType, Layout, Result, Shape};
 use crate::ir::kernel::{Axes, Reduce};
@@ -341,7 +341,7 @@ impl Call<'_> {
             operands: part
                 .operands
                 .iter()
-                .map(|operand| (operand.name, operand.dtype, tile::in_quads(&operand.layout)))
+                .map(|operand| (operand.name, operand.dtype, products::in_quads(&operand.layout)))
                 .collect(),
         };
         let launch =
@@ -396,11 +396,11 @@ impl Variant {
             "const CAUSAL: bool = {causal};\nconst MASK: bool = {mask};\nconst CHUNKS: u32 = {first}u;\n\
              const KEY_CHUNKS: u32 = {first}u;\nconst VALUE_CHUNKS: u32 = {second}u;\n"
         );
-        text += &tile::exchange(self.pass.subgroup);
+        text += &products::exchange(self.pass.subgroup);
         for (i, &(name, dtype, quads)) in self.operands.iter().enumerate() {
             text += &match name {
-                "q" | "k" | "v" | "dout" => tile::operand(name, i, dtype, quads),
-                "out" | "dk" | "dv" => tile::result(name, i, dtype, quads),
+                "q" | "k" | "v" | "dout" => products::operand(name, i, dtype, quads),
+                "out" | "dk" | "dv" => products::result(name, i, dtype, quads),
                 "mask" => {
                     let value = wgsl::load(dtype, name, "at");
                     rows::binding(name, i, &wgsl::storage(dtype, false))

@@ -4,6 +4,7 @@
 use super::adapter::{self, ADAPTER_VARIABLE, Adapter};
 use super::bounds::SLOTS;
 use super::memory::{Buffer, GRAIN, Pool, Raw, Usage, class};
+use super::neighbours;
 use super::pipeline::{Parameters, Pipelines};
 use super::queue::Queue;
 use crate::bail;
@@ -252,12 +253,9 @@ impl Device {
         let pipelines = Pipelines::new(&device);
         let recorder = Mutex::new(Queue::new(&device, pipelines.arena_layout()));
         let bounds = Raw::new(device.create_buffer(&storage(4 * SLOTS as u64)));
-        Ok(Device(Arc::new(Shared {
+        let mut device = Device(Arc::new(Shared {
             immediates: limits.max_immediate_size.min(IMMEDIATES),
-            subgroup: match features.contains(wgpu::Features::SUBGROUP) {
-                true => handle.get_info().subgroup_min_size.max(1),
-                false => 1,
-            },
+            subgroup: 1,
             wgpu: device,
             queue,
             adapter,
@@ -269,7 +267,17 @@ impl Device {
             pool: Mutex::default(),
             staging: Mutex::default(),
             faults,
-        })))
+        }));
+        if features.contains(wgpu::Features::SUBGROUP) {
+            let subgroup = neighbours::subgroup(&device, handle.get_info().subgroup_min_size)?;
+            if let Some(shared) = Arc::get_mut(&mut device.0) {
+                shared.subgroup = subgroup;
+                // What the trial left behind is not the user's.
+                shared.recorder.get_mut().forget_bind_groups();
+                *shared.pool.get_mut() = Pool::default();
+            }
+        }
+        Ok(device)
     }
 
     pub fn adapter(&self) -> &Adapter {

@@ -138,11 +138,12 @@ impl Ending<'_> {
         (1..=self.operands()).map(|i| format!("in{i}")).collect()
     }
 
-    /// `Value`, `madd`, the bindings, `store` and `store_four`.
+    /// `Value`, `madd`, the bindings, `store` and `store_four`; no vectors where the sums are of 64 bits.
     pub fn text(&self) -> Result<String> {
-        let value = Type::of(self.sum).unwrap_or(Type::F32).name();
-        let mut text = format!("alias Value = {value};\n");
+        let value = Type::of(self.sum).unwrap_or(Type::F32);
+        let mut text = format!("alias Value = {};\n", value.name());
         text += match self.sum.is_float() {
+            _ if value.is_wide() => "",
             true => {
                 "fn madd(a: Value, b: vec4<Value>, c: vec4<Value>) -> vec4<Value> { return fma(vec4<Value>(a), b, c); }\n"
             }
@@ -191,6 +192,9 @@ impl Ending<'_> {
             text += &format!(
                 "fn store(o: u32, r: u32, sum: Value) {{\n{place}    let y = ended(o, r, sum);\n{store}}}\n"
             );
+            if value.is_wide() {
+                return Ok(text);
+            }
             text += &format!(
                 "fn store_four(o: u32, r: u32, sums: vec4<Value>) {{
     store(o, r, sums.x);

@@ -29,7 +29,7 @@ impl Fold {
 
     /// The bytes of a state in memory.
     pub fn size(self, ty: Type) -> usize {
-        let wide = matches!(ty, Type::I64 | Type::U64);
+        let wide = ty.is_wide();
         match self {
             Fold::Value(_) => 4 << u32::from(wide),
             Fold::LogSum => 8,
@@ -40,7 +40,7 @@ impl Fold {
 
     /// How many neighbours exchange states; 64-bit integers do not go from lane to lane.
     pub fn subgroup(self, ty: Type, of_device: u32) -> u32 {
-        if matches!(ty, Type::I64 | Type::U64) { 1 } else { of_device }
+        if ty.is_wide() { 1 } else { of_device }
     }
 
     /// `Value`, `State` and its functions, for items of type `ty`.
@@ -54,10 +54,8 @@ impl Fold {
                 include_str!("../../shaders/fold_moments.wgsl").into(),
             ),
             Fold::Arg { largest } => {
-                let key = if matches!(ty, Type::I64 | Type::U64) { "u64" } else { "u32" };
                 let order = if largest { "order" } else { "reverse" };
-                let head =
-                    format!("alias Key = {key};\nfn key(x: Value) -> Key {{ return {order}_{value}(x); }}\n");
+                let head = keys(ty, &format!("{order}_{value}(x)"));
                 (&["key", "at"], head + include_str!("../../shaders/fold_arg.wgsl"))
             }
         };
@@ -96,6 +94,19 @@ impl Fold {
     }
 }
 
+/// `Key`, an unsigned type, `key`, the key `of_x` of a value x, and what is asked of keys: `less` and `equal`.
+pub(super) fn keys(ty: Type, of_x: &str) -> String {
+    let (key, value) = (if ty.is_wide() { Type::U64 } else { Type::U32 }, ty.name());
+    let equal = if ty.is_wide() { "eq_u64(a, b)" } else { "a == b" };
+    format!(
+        "alias Key = {};\nfn key(x: {value}) -> Key {{ return {of_x}; }}\n\
+         fn less(a: Key, b: Key) -> bool {{ return {}; }}\n\
+         fn equal(a: Key, b: Key) -> bool {{ return {equal}; }}\n",
+        key.name(),
+        key.less("a", "b"),
+    )
+}
+
 /// The folds whose state is a value.
 fn value_fold(kind: Reduce, ty: Type) -> String {
     let (state, lifted) = match ty {
@@ -103,44 +114,22 @@ fn value_fold(kind: Reduce, ty: Type) -> String {
         _ => (ty, "x"),
     };
     let float = state == Type::F32;
-    let wide = matches!(state, Type::I64 | Type::U64);
+    let wide = state.is_wide();
     let name = state.name();
     let (neutral, merged) = match kind {
-        Reduce::Sum => (format!("{name}(0)"), "a + b".into()),
-        Reduce::Prod => (format!("{name}(1)"), "a * b".into()),
+        Reduce::Sum => (state.literal(0.0), state.sum("a", "b")),
+        Reduce::Prod => (state.literal(1.0), state.product("a", "b")),
         Reduce::Any => (format!("{name}(0)"), "max(a, b)".into()),
         Reduce::All => (format!("{name}(1)"), "min(a, b)".into()),
         // Log-sum-exp has a fold of its own.
-        Reduce::Max | Reduce::LogSumExp if float || wide => (lowest(state), format!("maximum_{name}(a, b)")),
-        Reduce::Max | Reduce::LogSumExp => (lowest(state), "max(a, b)".into()),
-        Reduce::Min if float || wide => (highest(state), format!("minimum_{name}(a, b)")),
-        Reduce::Min => (highest(state), "min(a, b)".into()),
+        Reduce::Max | Reduce::LogSumExp if float || wide => (state.lowest(), format!("maximum_{name}(a, b)")),
+        Reduce::Max | Reduce::LogSumExp => (state.lowest(), "max(a, b)".into()),
+        Reduce::Min if float || wide => (state.highest(), format!("minimum_{name}(a, b)")),
+        Reduce::Min => (state.highest(), "min(a, b)".into()),
     };
     format!(
         "alias State = {name};\nfn neutral() -> State {{ return {neutral}; }}\n\
          fn merge(a: State, b: State) -> State {{ return {merged}; }}\n\
          fn push(state: State, x: Value, at: u32) -> State {{ return merge(state, {lifted}); }}\n"
     )
-}
-
-fn lowest(ty: Type) -> String {
-    match ty {
-        Type::F32 => "-inf_f32()",
-        Type::I32 => "(-2147483647 - 1)",
-        Type::I64 => "(-9223372036854775807li - 1li)",
-        Type::U64 => "0lu",
-        Type::U32 | Type::Bool => "0u",
-    }
-    .into()
-}
-
-fn highest(ty: Type) -> String {
-    match ty {
-        Type::F32 => "inf_f32()",
-        Type::I32 => "2147483647",
-        Type::I64 => "9223372036854775807li",
-        Type::U64 => "18446744073709551615lu",
-        Type::U32 | Type::Bool => "4294967295u",
-    }
-    .into()
 }

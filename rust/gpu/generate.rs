@@ -43,23 +43,16 @@ pub(super) fn arange(start: Scalar, step: Scalar, out: &Out<'_>) -> Result<()> {
 fn arange_constants(dtype: DType, whole: bool) -> String {
     let ty = Type::of(dtype).unwrap_or(Type::F32);
     let value = ty.name();
-    let word = |field: &str| match ty {
-        Type::I64 => format!("bitcast<i64>(u64(p.{field}.x) | (u64(p.{field}.y) << 32u))"),
-        Type::U64 => format!("(u64(p.{field}.x) | (u64(p.{field}.y) << 32u))"),
-        _ => format!("p.{field}.x"),
-    };
+    let wide = |field: &str| ty.of_words(&format!("p.{field}.x"), &format!("p.{field}.y"));
+    let word = "p.start.x + i * p.step.x";
     let wrapping = match ty {
-        Type::I64 | Type::U64 => format!("{} + {value}(u64(i)) * {}", word("start"), word("step")),
-        _ => format!("{} + i * {}", word("start"), word("step")),
-    };
-    let wrapping = match ty {
-        Type::I64 | Type::U64 => wrapping,
-        Type::Bool => format!("({wrapping}) != 0u"),
-        _ => wgsl::narrow_word(dtype, &wrapping),
+        Type::I64 | Type::U64 => ty.sum(&wide("start"), &ty.product(&ty.of_words("i", "0u"), &wide("step"))),
+        Type::Bool => format!("({word}) != 0u"),
+        _ => wgsl::narrow_word(dtype, word),
     };
     let (whole_body, real_body) = match whole {
-        true => (wrapping, format!("{value}(0)")),
-        false => (format!("{value}(0)"), wgsl::from_pair(dtype)),
+        true => (wrapping, ty.literal(0.0)),
+        false => (ty.literal(0.0), wgsl::from_pair(dtype)),
     };
     let store = store_quad(dtype);
     format!(
@@ -94,15 +87,14 @@ enum Draw {
 }
 
 fn random_constants(dtype: DType, draw: Draw) -> String {
-    let value = Type::of(dtype).unwrap_or(Type::F32).name();
-    let long = dtype.size() == 8;
+    let ty = Type::of(dtype).unwrap_or(Type::F32);
+    let (value, long) = (ty.name(), ty.is_wide());
     let words = if draw == Draw::Within || draw == Draw::Bits && long { 2 } else { 1 };
-    let wide = |low: &str, high: &str| format!("bitcast<{value}>(u64({low}) | (u64({high}) << 32u))");
     let text = match draw {
         Draw::Bits if dtype == DType::Bool => "(a & 1u) == 1u".into(),
-        Draw::Bits if long => wide("b", "a"),
+        Draw::Bits if long => ty.of_words("b", "a"),
         Draw::Bits => wgsl::narrow_word(dtype, "a"),
-        Draw::Within if long => wide("within(a, b).x", "within(a, b).y"),
+        Draw::Within if long => ty.of_words("within(a, b).x", "within(a, b).y"),
         Draw::Within => wgsl::narrow_word(dtype, "within(a, b).x"),
         // Half floats round towards 0, so that they stay below 1.
         Draw::Uniform if dtype == DType::F16 => {
@@ -112,10 +104,10 @@ fn random_constants(dtype: DType, draw: Draw) -> String {
             "bitcast<f32>(bitcast<u32>(uniform_f32(a)) & 0xffff0000u)".into()
         }
         Draw::Uniform => "uniform_f32(a)".into(),
-        Draw::Normal => format!("{value}(0)"),
+        Draw::Normal => ty.literal(0.0),
     };
     let (normal, store) = (draw == Draw::Normal, store_quad(dtype));
-    let of_normal = if normal { "x".into() } else { format!("{value}(0)") };
+    let of_normal = if normal { "x".into() } else { ty.literal(0.0) };
     format!(
         "alias Value = {value};\nconst WORDS: u32 = {words}u;\nconst NORMAL: bool = {normal};\n\
          fn draw(a: u32, b: u32) -> Value {{ return {text}; }}\n\

@@ -120,9 +120,11 @@ impl Pool {
     /// epoch, which another could not run beside if it wrote there.
     pub fn take(&mut self, size: u64, not_in: Option<u64>, epoch: u64) -> Option<Raw> {
         let free = self.free.get_mut(&size)?;
-        let batch = |raw: &Raw| Some(raw.batch.load(Ordering::Relaxed));
-        let unused = |raw: &Raw| batch(raw) != not_in && raw.waits.load(Ordering::Relaxed) != epoch;
-        let id = *free.iter().find(|(_, (_, raw))| unused(raw))?.0;
+        let free_now = |raw: &Raw| {
+            not_in.is_none_or(|batch| raw.batch.load(Ordering::Relaxed) != batch)
+                && raw.waits.load(Ordering::Relaxed) != epoch
+        };
+        let id = *free.iter().find(|(_, (_, raw))| free_now(raw))?.0;
         let (_, raw) = free.remove(&id)?;
         self.usage.kept -= size;
         Some(raw)

@@ -18,12 +18,14 @@ mod index;
 mod items;
 mod matmul;
 mod memory;
+mod neighbours;
 mod normalize;
 mod order;
 mod pipeline;
 mod pointwise;
 mod pool;
 mod prelude;
+mod products;
 mod queue;
 mod recurrent;
 mod reduce;
@@ -37,7 +39,6 @@ mod speed;
 mod strided;
 #[cfg(test)]
 mod tests;
-mod tile;
 mod together;
 mod wgsl;
 

@@ -3,8 +3,8 @@
 
 use super::cache::Cache;
 use super::device::Shared;
-use super::pointwise;
 use super::queue::ARENA_WINDOW;
+use super::{pointwise, prelude};
 use crate::bail;
 use crate::core::{Error, Result};
 use crate::ir::Program;
@@ -55,6 +55,7 @@ pub(super) struct Pipeline {
 /// The text of a kernel and what it takes.
 pub(super) struct Source {
     pub label: String,
+    /// But for what 64-bit integers are made of, which depends on the device.
     pub wgsl: String,
     /// Storage buffers in group 0.
     pub bindings: usize,
@@ -122,9 +123,10 @@ impl Pipelines {
             true => wgpu::ShaderRuntimeChecks::checked(),
             false => wgpu::ShaderRuntimeChecks::unchecked(),
         };
+        let text = wgsl.clone() + &prelude::wide(wgsl, shared.adapter.int64);
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(label),
-            source: wgpu::ShaderSource::Wgsl(wgsl.as_str().into()),
+            source: wgpu::ShaderSource::Wgsl(text.into()),
         };
         // SAFETY: the text is ours alone. Kernels check every index against the sizes they are given, their
         // loops are bounded and their divisors are not zero; the tests run them with all checks on.

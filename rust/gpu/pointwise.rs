@@ -50,12 +50,6 @@ pub(super) fn run(op: &str, fused: &Fused, inputs: &[View<'_>], outputs: &[Out<'
         bail!(Device, "{op}: {} operands and {} results do not fit its program", inputs.len(), outputs.len());
     }
     let shared = first.buffer.device().shared();
-    if let (false, [x], [out], [Reg::Input(0)]) =
-        (shared.adapter.int64, inputs, outputs, &program.outputs[..])
-        && matches!(x.dtype, DType::I64 | DType::U64)
-    {
-        return copy_in_halves(op, x, out);
-    }
     let dtypes = inputs.iter().map(|view| view.dtype).chain(outputs.iter().map(|out| out.dtype));
     let dtypes = dtypes.chain(program.scalars.iter().copied());
     for dtype in dtypes.chain(program.steps.iter().map(|step| step.result())) {
@@ -70,21 +64,6 @@ pub(super) fn run(op: &str, fused: &Fused, inputs: &[View<'_>], outputs: &[Out<'
     }
     let call = Call { op, shared, fused, inputs, outputs };
     call.run(first.shape, &layouts, 0)
-}
-
-/// A copy of 64-bit elements as pairs of words, for devices without such a type.
-fn copy_in_halves(op: &str, x: &View<'_>, out: &Out<'_>) -> Result<()> {
-    let Some(mut layout) = x.layout.broadcast_to(out.shape) else {
-        bail!(Shape, "{op}: {} does not broadcast to {}", x.layout.shape, out.shape)
-    };
-    layout = layout.unsqueeze(layout.rank());
-    layout.offset *= 2;
-    layout.strides.iter_mut().for_each(|stride| *stride *= 2);
-    let last = layout.rank() - 1;
-    (layout.shape[last], layout.strides[last]) = (2, 1);
-    let halves = View { buffer: x.buffer, layout: &layout, dtype: DType::U32 };
-    let to = Out { buffer: out.buffer, shape: &layout.shape, dtype: DType::U32 };
-    run(op, &Fused::identity(DType::U32), &[halves], &[to])
 }
 
 struct Call<'a> {

@@ -221,19 +221,19 @@ fn constants(shader: &Shader, dtype: DType, rank: usize, adaptive: bool) -> Stri
         Some(Type::F32) => "fn beats(x: f32, best: f32) -> bool { return x > best || isnan_f32(x); }\n\
                             fn lowest() -> f32 { return -inf_f32(); }\n"
             .into(),
-        ty => {
+        Some(ty) => {
             let lowest = match dtype {
                 DType::I8 => "-128".into(),
                 DType::I16 => "-32768".into(),
-                _ if ty == Some(Type::I32) => "(-2147483647 - 1)".into(),
-                _ if ty == Some(Type::I64) => "(-9223372036854775807li - 1li)".into(),
-                _ => format!("{value}(0)"),
+                _ => ty.lowest(),
             };
             format!(
-                "fn beats(x: {value}, best: {value}) -> bool {{ return x > best; }}\n\
-                 fn lowest() -> {value} {{ return {lowest}; }}\n"
+                "fn beats(x: {value}, best: {value}) -> bool {{ return {}; }}\n\
+                 fn lowest() -> {value} {{ return {lowest}; }}\n",
+                ty.less("best", "x")
             )
         }
+        None => String::new(),
     };
     format!(
         "alias Value = {value};

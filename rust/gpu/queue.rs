@@ -220,11 +220,11 @@ impl Queue {
         }
         pass.dispatch_workgroups(groups[0], groups[1], 1);
         self.kernels += 1;
-        DISPATCHES.fetch_add(1, Ordering::Relaxed);
         #[cfg(test)]
         {
             self.dispatches += 1;
         }
+        DISPATCHES.fetch_add(1, Ordering::Relaxed);
         if self.kernels >= KERNELS_PER_BATCH {
             let watch = speed::clock();
             self.submit(shared, |_| ())?;

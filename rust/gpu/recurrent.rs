@@ -10,7 +10,7 @@ use super::queue::Binding;
 use super::rows::{self, Launch};
 use super::shaders::{RECURRENT_INPUT_STEP, RECURRENT_INPUT_STEPS, RECURRENT_STEP, RECURRENT_STEPS, Shader};
 use super::wgsl;
-use super::{Buffer, Out, View, tile};
+use super::{Buffer, Out, View, products};
 use crate::bail;
 use crate::core::{DType, Layout, Result, Scalar, Shape};
 use crate::ir::kernel::{Cell, Fused};
@@ -460,13 +460,13 @@ impl Variant {
                     rows::binding(name, i, element)
                         + &format!("fn load_w(first: u32, at: u32) -> Gates {{ return {value}; }}\n")
                 }
-                "u" | "last" | "later" if !together => tile::operand(name, i, DType::F32, self.quads),
+                "u" | "last" | "later" if !together => products::operand(name, i, DType::F32, self.quads),
                 _ => rows::binding(name, i, "f32"),
             };
         }
         if self.aliased && self.shader.name == "recurrent_input_step" {
             let of = if self.cell == Cell::Gru { "dgh" } else { "dgi" };
-            text += &tile::staged("later", DType::F32, false, of);
+            text += &products::staged("later", DType::F32, false, of);
         }
         // What a cell does not have is zero, and written nowhere.
         for name in ["c", "bias", "kept", "carry", "dgh"] {

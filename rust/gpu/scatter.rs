@@ -302,11 +302,13 @@ const ADD: bool = {add};
 @group(0) @binding(2) var<storage, read_write> out: array<{}>;
 fn load_source(at: u32) -> Value {{ return {}; }}
 fn load_out(at: u32) -> Value {{ return {}; }}
+fn plus(a: Value, b: Value) -> Value {{ return {}; }}
 fn store(at: u32, value: Value) {{\n{}}}\n",
         wgsl::storage(dtype, false),
         wgsl::shared_storage(dtype),
         wgsl::load(dtype, "source", "at"),
         wgsl::load_shared(dtype, "out", "at"),
+        if add { wgsl::sum(dtype, "a", "b") } else { "b".into() },
         wgsl::store_shared(dtype, "out", "at", "value"),
     )
 }

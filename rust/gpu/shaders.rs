@@ -5,8 +5,8 @@ use super::device::Shared;
 use super::pipeline::{Key, Parameters, Source};
 use super::queue::{Binding, Queue};
 use super::{
-    assign, attention, conv, generate, index, matmul, normalize, pointwise, pool, prelude, recurrent, reduce,
-    scan, scatter, softmax, sort, speed, together,
+    assign, attention, conv, generate, index, matmul, neighbours, normalize, pointwise, pool, prelude,
+    recurrent, reduce, scan, scatter, softmax, sort, speed, together,
 };
 use crate::core::Result;
 
@@ -27,21 +27,22 @@ macro_rules! shader {
 
 shader!(ARANGE "arange" 1 "arange.wgsl");
 shader!(RANDOM "random" 1 "random.wgsl");
-shader!(MATMUL_8X8 "matmul_8x8" 3 "matmul_parameters.wgsl" "matmul.wgsl" "product_8x8.wgsl" "product.wgsl");
-shader!(MATMUL_4X4 "matmul_4x4" 3 "matmul_parameters.wgsl" "matmul.wgsl" "product_4x4.wgsl" "product.wgsl");
+shader!(MATMUL_8X8 "matmul_8x8" 3 "matmul_parameters.wgsl" "matmul.wgsl" "tile_8x8.wgsl" "tile.wgsl");
+shader!(MATMUL_4X4 "matmul_4x4" 3 "matmul_parameters.wgsl" "matmul.wgsl" "tile_4x4.wgsl" "tile.wgsl");
+shader!(MATMUL_ONE "matmul_one" 3 "matmul_parameters.wgsl" "matmul_one.wgsl");
 shader!(MATMUL_THIN "matmul_thin" 3 "matmul_parameters.wgsl" "matmul_thin.wgsl");
 shader!(MATMUL_SUM "matmul_sum" 2 "matmul_sum.wgsl");
 shader!(REDUCE "reduce" 2 "combine.wgsl" "reduce.wgsl");
 shader!(SOFTMAX "softmax" 2 "combine.wgsl" "softmax.wgsl");
 shader!(NORMALIZE "normalize" 4 "combine.wgsl" "normalize.wgsl");
 shader!(NORMALIZE_INPUT "normalize_input" 5 "combine.wgsl" "normalize_input.wgsl");
-shader!(ATTENTION "attention" 5 "tile.wgsl" "attention_scores.wgsl" "attention_rows.wgsl" "attention.wgsl");
-shader!(ATTENTION_QUERY "attention_query" 7 "tile.wgsl" "attention_scores.wgsl" "attention_rows.wgsl" "attention_query.wgsl");
-shader!(ATTENTION_KEY "attention_key" 8 "tile.wgsl" "attention_scores.wgsl" "attention_key.wgsl");
+shader!(ATTENTION "attention" 5 "products.wgsl" "attention_scores.wgsl" "attention_rows.wgsl" "attention.wgsl");
+shader!(ATTENTION_QUERY "attention_query" 7 "products.wgsl" "attention_scores.wgsl" "attention_rows.wgsl" "attention_query.wgsl");
+shader!(ATTENTION_KEY "attention_key" 8 "products.wgsl" "attention_scores.wgsl" "attention_key.wgsl");
 shader!(RECURRENT_STEPS "recurrent_steps" 6 "recurrent_cell.wgsl" "recurrent_forward.wgsl" "recurrent_steps.wgsl");
-shader!(RECURRENT_STEP "recurrent_step" 7 "tile.wgsl" "recurrent_cell.wgsl" "recurrent_forward.wgsl" "recurrent_step.wgsl");
+shader!(RECURRENT_STEP "recurrent_step" 7 "products.wgsl" "recurrent_cell.wgsl" "recurrent_forward.wgsl" "recurrent_step.wgsl");
 shader!(RECURRENT_INPUT_STEPS "recurrent_input_steps" 8 "recurrent_cell.wgsl" "recurrent_backward.wgsl" "recurrent_input_steps.wgsl");
-shader!(RECURRENT_INPUT_STEP "recurrent_input_step" 9 "tile.wgsl" "recurrent_cell.wgsl" "recurrent_backward.wgsl" "recurrent_input_step.wgsl");
+shader!(RECURRENT_INPUT_STEP "recurrent_input_step" 9 "products.wgsl" "recurrent_cell.wgsl" "recurrent_backward.wgsl" "recurrent_input_step.wgsl");
 shader!(SCAN "scan" 3 "scan.wgsl");
 shader!(SCAN_SERIAL "scan_serial" 3 "scan_serial.wgsl");
 shader!(SORT_TILE "sort_tile" 1 "sort_parameters.wgsl" "sort_tile.wgsl");
@@ -57,16 +58,17 @@ shader!(MAX_POOL "max_pool" 3 "pool.wgsl" "max_pool.wgsl");
 shader!(AVG_POOL "avg_pool" 2 "pool.wgsl" "avg_pool.wgsl");
 shader!(AVG_POOL_INPUT "avg_pool_input" 2 "pool.wgsl" "avg_pool_input.wgsl");
 shader!(MAX_POOL_INPUT "max_pool_input" 3 "pool.wgsl" "max_pool_input.wgsl");
-shader!(CONV_8X8 "conv_8x8" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_matrix.wgsl" "conv_blocks.wgsl" "product_8x8.wgsl" "product.wgsl");
-shader!(CONV_4X4 "conv_4x4" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_matrix.wgsl" "conv_blocks.wgsl" "product_4x4.wgsl" "product.wgsl");
-shader!(CONV_INPUT_8X8 "conv_input_8x8" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "product_8x8.wgsl" "product.wgsl");
-shader!(CONV_INPUT_4X4 "conv_input_4x4" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "product_4x4.wgsl" "product.wgsl");
-shader!(CONV_WEIGHT_8X8 "conv_weight_8x8" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "product_8x8.wgsl" "product.wgsl");
-shader!(CONV_WEIGHT_4X4 "conv_weight_4x4" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "product_4x4.wgsl" "product.wgsl");
+shader!(CONV_8X8 "conv_8x8" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_matrix.wgsl" "conv_blocks.wgsl" "tile_8x8.wgsl" "tile.wgsl");
+shader!(CONV_4X4 "conv_4x4" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_matrix.wgsl" "conv_blocks.wgsl" "tile_4x4.wgsl" "tile.wgsl");
+shader!(CONV_INPUT_8X8 "conv_input_8x8" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_8x8.wgsl" "tile.wgsl");
+shader!(CONV_INPUT_4X4 "conv_input_4x4" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_4x4.wgsl" "tile.wgsl");
+shader!(CONV_WEIGHT_8X8 "conv_weight_8x8" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_8x8.wgsl" "tile.wgsl");
+shader!(CONV_WEIGHT_4X4 "conv_weight_4x4" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_4x4.wgsl" "tile.wgsl");
 shader!(CONV_DIRECT "conv_direct" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_direct.wgsl");
 shader!(CONV_INPUT_DIRECT "conv_input_direct" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_direct.wgsl");
 shader!(CONV_WEIGHT_REDUCE "conv_weight_reduce" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_reduce.wgsl");
 shader!(CONV_DEPTHWISE "conv_depthwise" 3 "conv_depthwise.wgsl");
+shader!(NEIGHBOURS "neighbours" 1 "neighbours.wgsl");
 shader!(RANK "rank" 2 "rank.wgsl");
 shader!(RADIX_COUNT "radix_count" 2 "radix.wgsl" "radix_count.wgsl");
 shader!(RADIX_SCAN "radix_scan" 1 "radix_scan.wgsl");
@@ -112,9 +114,18 @@ pub(super) struct Launch<'a> {
 }
 
 /// Every shader as text, with a name: the hand-written ones in each variant, the prelude, and generated
-/// kernels for each operation, dtype and class of operands. Tests validate them without a GPU.
+/// kernels for each operation, dtype and class of operands, with and without 64-bit integers of the device's.
+/// Tests validate them without a GPU.
 pub fn all() -> Vec<(String, String)> {
-    let mut all = vec![("prelude".to_string(), prelude::all())];
+    let mut all = vec![];
+    let mut add = |name: String, text: String| {
+        let [native, pairs] = [true, false].map(|native| prelude::wide(&text, native));
+        if native != pairs {
+            all.push((format!("{name} in pairs"), text.clone() + &pairs));
+        }
+        all.push((name, text + &native));
+    };
+    add("prelude".into(), prelude::all());
     for parameters in [Parameters::Immediates, Parameters::Uniform] {
         for variants in [
             assign::variants(parameters),
@@ -123,6 +134,7 @@ pub fn all() -> Vec<(String, String)> {
             generate::variants(parameters),
             index::variants(parameters),
             matmul::variants(parameters),
+            neighbours::variants(parameters),
             normalize::variants(parameters),
             pointwise::variants(parameters),
             pool::variants(parameters),
@@ -135,9 +147,9 @@ pub fn all() -> Vec<(String, String)> {
             speed::variants(parameters),
             together::variants(parameters),
         ] {
-            all.extend(
-                variants.into_iter().map(|(name, source)| (format!("{name} {parameters:?}"), source.wgsl)),
-            );
+            for (name, source) in variants {
+                add(format!("{name} {parameters:?}"), source.wgsl);
+            }
         }
     }
     all

@@ -2,6 +2,7 @@
 //! place, in memory of their own; a last kernel fetches the values. The shaders' headers tell how.
 
 use super::device::Shared;
+use super::fold;
 use super::pipeline::{Parameters, Source};
 use super::pointwise::{self, Window, grid};
 use super::reduce::LANES;
@@ -212,7 +213,7 @@ impl Variant {
         operand += &match (self.stage, self.ranks) {
             (Stage::Tile, None) => "fn entry(at: u32) -> Entry { return entries[at]; }\n".into(),
             (Stage::Tile, Some(_)) => "fn entry(at: u32) -> Entry {\n    let place = at & (p.n - 1u);\n    \
-                if (place >= p.length) { return Entry(~Key(0u), place); }\n    \
+                if (place >= p.length) { return Entry(greatest(), place); }\n    \
                 return Entry(key(item(base_of(at / p.n), place)), place);\n}\n"
                 .into(),
             (Stage::Step, _) => String::new(),
@@ -229,12 +230,12 @@ impl Variant {
     }
 }
 
-/// `Key` and the key of a value.
+/// What sorting asks of keys: those of `fold::keys`, and the `greatest`.
 fn key(ty: Type, descending: bool) -> String {
-    let name = ty.name();
-    let wide = if matches!(ty, Type::I64 | Type::U64) { "u64" } else { "u32" };
-    let not = if descending { "~" } else { "" };
-    format!("alias Key = {wide};\nfn key(x: {name}) -> Key {{ return {not}order_{name}(x); }}\n")
+    let not = |key: &str| if ty.is_wide() { format!("bitwise_not_u64({key})") } else { format!("~{key}") };
+    let order = format!("order_{}(x)", ty.name());
+    let key = fold::keys(ty, &if descending { not(&order) } else { order });
+    key + &format!("fn greatest() -> Key {{ return {}; }}\n", not("Key()"))
 }
 
 pub(super) fn search_sorted(right: bool, sorted: &View<'_>, values: &View<'_>, out: &Out<'_>) -> Result<()> {

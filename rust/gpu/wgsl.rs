@@ -44,15 +44,60 @@ impl Type {
         }
     }
 
+    /// Whether its values may be structures, on devices without 64-bit integers: functions of the prelude do
+    /// what operators do elsewhere.
+    pub fn is_wide(self) -> bool {
+        matches!(self, Type::I64 | Type::U64)
+    }
+
+    /// The smallest value.
+    pub fn lowest(self) -> String {
+        match self {
+            Type::F32 => "-inf_f32()".into(),
+            Type::I32 => "(-2147483647 - 1)".into(),
+            Type::I64 => long("i64", 1 << 63),
+            Type::U64 => long("u64", 0),
+            Type::U32 | Type::Bool => "0u".into(),
+        }
+    }
+
+    /// The largest value.
+    pub fn highest(self) -> String {
+        match self {
+            Type::F32 => "inf_f32()".into(),
+            Type::I32 => "2147483647".into(),
+            Type::I64 => long("i64", u64::MAX >> 1),
+            Type::U64 => long("u64", u64::MAX),
+            Type::U32 | Type::Bool => "4294967295u".into(),
+        }
+    }
+
+    pub fn sum(self, a: &str, b: &str) -> String {
+        if self.is_wide() { format!("add_{}({a}, {b})", self.name()) } else { format!("({a} + {b})") }
+    }
+
+    pub fn product(self, a: &str, b: &str) -> String {
+        if self.is_wide() { format!("mul_{}({a}, {b})", self.name()) } else { format!("({a} * {b})") }
+    }
+
+    pub fn less(self, a: &str, b: &str) -> String {
+        if self.is_wide() { format!("lt_{}({a}, {b})", self.name()) } else { format!("({a} < {b})") }
+    }
+
+    /// The number of the words `low` and `high`, of a type that [`Type::is_wide`].
+    pub fn of_words(self, low: &str, high: &str) -> String {
+        format!("make_{}({low}, {high})", self.name())
+    }
+
     /// A number as a literal.
-    fn literal(self, x: f64) -> String {
+    pub fn literal(self, x: f64) -> String {
         match self {
             Type::Bool => (x != 0.0).to_string(),
             Type::I32 if x == i32::MIN as f64 => "(-2147483647 - 1)".into(),
             Type::I32 => format!("{}", x as i32),
             Type::U32 => format!("{}u", x as u32),
-            Type::I64 => format!("{}li", x as i64),
-            Type::U64 => format!("{}lu", x as u64),
+            Type::I64 => long("i64", x as i64 as u64),
+            Type::U64 => long("u64", x as u64),
             Type::F32 => {
                 let x = x as f32;
                 let plain = x.is_normal() || x.to_bits() == 0;
@@ -62,13 +107,15 @@ impl Type {
     }
 }
 
+/// A 64-bit integer as a literal.
+fn long(name: &str, bits: u64) -> String {
+    format!("make_{name}({:#x}u, {:#x}u)", bits as u32, bits >> 32)
+}
+
 /// An error if the device cannot compute `op` on `dtype`.
 pub(super) fn check(op: &str, dtype: DType, adapter: &Adapter) -> Result<()> {
     match dtype {
         DType::F64 => bail!(Device, "{op}: float64 is not supported on {adapter}; use float32, or the CPU"),
-        DType::I64 | DType::U64 if !adapter.int64 => {
-            bail!(Device, "{op}: {dtype} is not supported on {adapter}; use int32, or the CPU")
-        }
         _ => Ok(()),
     }
 }
@@ -131,19 +178,23 @@ fn primitive(op: Elementwise, ty: Type, args: &[&str]) -> Option<String> {
     let function = |name: &str| Some(format!("{name}({})", args.join(", ")));
     let ours = || function(&format!("{}_{name}", op.name()));
     let (float, truth) = (ty == Type::F32, ty == Type::Bool);
-    let unsigned = matches!(ty, Type::U32 | Type::U64);
-    let wide = matches!(ty, Type::I64 | Type::U64);
+    let unsigned = ty == Type::U32;
+    if ty.is_wide()
+        && let Some(text) = wide(op, ty, args)
+    {
+        return Some(text);
+    }
     match op {
         E::neg if unsigned => Some(format!("({} - {a})", ty.literal(0.0))),
         E::neg => Some(format!("(-{a})")),
-        E::abs if unsigned => Some(a.into()),
+        E::abs if matches!(ty, Type::U32 | Type::U64) => Some(a.into()),
         E::abs if float => function("abs"),
         E::add => infix("+"),
         E::sub => infix("-"),
         E::mul => infix("*"),
         E::div if float => infix("/"),
-        E::maximum if !float && !wide => function("max"),
-        E::minimum if !float && !wide => function("min"),
+        E::maximum if !float && !ty.is_wide() => function("max"),
+        E::minimum if !float && !ty.is_wide() => function("min"),
         E::abs | E::sign | E::maximum | E::minimum if !truth => ours(),
         E::floor_divide | E::remainder | E::fmod | E::pow if !truth => ours(),
         E::eq => infix("=="),
@@ -177,6 +228,32 @@ fn primitive(op: Elementwise, ty: Type, args: &[&str]) -> Option<String> {
     }
 }
 
+/// What is an operator for other types: [`primitive`] of 64-bit integers. `None` where it is a function anyway.
+fn wide(op: Elementwise, ty: Type, args: &[&str]) -> Option<String> {
+    use Elementwise as E;
+    let (name, a, b) = (ty.name(), args[0], args.get(1).copied().unwrap_or_default());
+    Some(match op {
+        E::neg
+        | E::add
+        | E::sub
+        | E::mul
+        | E::bitwise_and
+        | E::bitwise_or
+        | E::bitwise_xor
+        | E::bitwise_not => {
+            format!("{}_{name}({})", op.name(), args.join(", "))
+        }
+        E::eq => format!("eq_{name}({a}, {b})"),
+        E::ne => format!("(!eq_{name}({a}, {b}))"),
+        E::lt => format!("lt_{name}({a}, {b})"),
+        E::ge => format!("(!lt_{name}({a}, {b}))"),
+        E::gt => format!("lt_{name}({b}, {a})"),
+        E::le => format!("(!lt_{name}({b}, {a}))"),
+        E::r#where => format!("select_{name}({}, {b}, {a})", args[2]),
+        _ => return None,
+    })
+}
+
 /// A value of `dtype`'s computing type brought into the range that its elements have.
 pub(super) fn narrow(dtype: DType, value: String) -> String {
     match dtype {
@@ -196,7 +273,9 @@ fn cast(from: DType, to: DType, a: &str) -> Option<String> {
     let value = match (source, target) {
         _ if source == target => a.to_string(),
         (Type::F32, Type::Bool) => format!("ne_f32({a}, 0.0)"),
+        (Type::I64 | Type::U64, Type::Bool) => format!("ne_zero_{}({a})", source.name()),
         (_, Type::Bool) => format!("({a} != {})", source.literal(0.0)),
+        (Type::Bool, Type::I64 | Type::U64) => target.of_words(&format!("select(0u, 1u, {a})"), "0u"),
         (Type::Bool, _) => format!("select({}, {}, {a})", target.literal(0.0), target.literal(1.0)),
         (Type::F32, _) => match to {
             DType::I8 => return Some(format!("clamp(i32_from_f32({a}), -128, 127)")),
@@ -205,12 +284,16 @@ fn cast(from: DType, to: DType, a: &str) -> Option<String> {
             DType::U16 => return Some(format!("min(u32_from_f32({a}), 65535u)")),
             _ => format!("{}_from_f32({a})", target.name()),
         },
-        (Type::I64, Type::U64) | (Type::U64, Type::I64) => format!("bitcast<{}>({a})", target.name()),
-        // Integers widen by their own sign, then change it.
-        (Type::I32, Type::U64) => format!("bitcast<u64>(i64({a}))"),
-        (Type::U32, Type::I64) => format!("bitcast<i64>(u64({a}))"),
-        (Type::I64, Type::U32) => format!("bitcast<u32>(i32({a}))"),
-        (Type::U64, Type::I32) => format!("bitcast<i32>(u32({a}))"),
+        (Type::I64, Type::U64) | (Type::U64, Type::I64) | (Type::I64 | Type::U64, Type::F32) => {
+            format!("{}_from_{}({a})", target.name(), source.name())
+        }
+        // Integers widen by their own sign, whatever the sign of what they become.
+        (Type::U32, Type::I64 | Type::U64) => target.of_words(a, "0u"),
+        (_, Type::I64 | Type::U64) => {
+            target.of_words(&format!("bitcast<u32>({a})"), &format!("bitcast<u32>({a} >> 31u)"))
+        }
+        (Type::I64 | Type::U64, Type::U32) => format!("low_{}({a})", source.name()),
+        (Type::I64 | Type::U64, _) => format!("bitcast<i32>(low_{}({a}))", source.name()),
         _ => format!("{}({a})", target.name()),
     };
     Some(narrow(to, value))
@@ -277,7 +360,7 @@ pub(super) fn body(program: &Program) -> Result<String> {
 /// The fields of `Parameters` that hold the n-th scalar.
 pub(super) fn scalar_fields(dtype: DType, n: usize) -> String {
     match Type::of(dtype) {
-        Some(Type::I64 | Type::U64) => format!("    scalar{n}: u32,\n    scalar{n}_high: u32,\n"),
+        Some(ty) if ty.is_wide() => format!("    scalar{n}: u32,\n    scalar{n}_high: u32,\n"),
         _ => format!("    scalar{n}: u32,\n"),
     }
 }
@@ -289,8 +372,7 @@ fn scalar(dtype: DType, n: usize) -> String {
         Some(Type::Bool) => format!("({word} != 0u)"),
         Some(Type::I32) => format!("bitcast<i32>({word})"),
         Some(Type::F32) => format!("bitcast<f32>({word})"),
-        Some(Type::I64) => format!("bitcast<i64>(u64({word}) | (u64({word}_high) << 32u))"),
-        Some(Type::U64) => format!("(u64({word}) | (u64({word}_high) << 32u))"),
+        Some(ty) if ty.is_wide() => ty.of_words(&word, &format!("{word}_high")),
         _ => word,
     }
 }
@@ -430,7 +512,7 @@ pub(super) fn store_shared(dtype: DType, name: &str, at: &str, value: &str) -> S
 
 /// The sum of two elements; integers wrap, floats are rounded when they are stored.
 pub(super) fn sum(dtype: DType, a: &str, b: &str) -> String {
-    let sum = format!("({a} + {b})");
+    let sum = Type::of(dtype).unwrap_or(Type::F32).sum(a, b);
     if dtype.is_float() { sum } else { narrow(dtype, sum) }
 }
 

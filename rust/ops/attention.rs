@@ -2,7 +2,7 @@
 //! other operations where it is to be differentiated again. Dropout of weights and gradients of the mask are the
 //! business of `nn/functional/attention.py`, which composes them.
 
-use super::{cast, create, device, elementwise, matmul, norm, reduce, view};
+use super::{autocast, cast, create, device, elementwise, matmul, norm, reduce, view};
 use crate::bail;
 use crate::core::{DType, Result, Scalar, Shape};
 use crate::graph::node::{Operands, Specs};
@@ -25,6 +25,9 @@ pub fn attention(
     causal: bool,
     scale: f64,
 ) -> Result<Tensor> {
+    if let Some([Some(q), Some(k), Some(v)]) = autocast::cast("attention", [Some(q), Some(k), Some(v)])? {
+        return attention(&q, &k, &v, mask, causal, scale);
+    }
     let given = q.dtype();
     if !given.is_float() || k.dtype() != given || v.dtype() != given {
         bail!(DType, "{OP}: takes floats of one dtype, not {given}, {} and {}", k.dtype(), v.dtype());

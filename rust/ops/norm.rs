@@ -1,7 +1,7 @@
 //! Softmax and the normalizations. The latter are moments and elementwise chains, which fuse; they keep
 //! their input and its statistics, not what lies between. Half floats are normalized in float32.
 
-use super::{cast, elementwise, float, node, reduce, rule, view};
+use super::{autocast, cast, elementwise, float, node, reduce, rule, view};
 use crate::bail;
 use crate::core::{Result, Shape};
 use crate::graph::node::{Operands, Specs};
@@ -14,6 +14,7 @@ use elementwise::{binary, unary};
 
 /// `exp(x) / Σ exp(x)` along an axis; integers become float32.
 pub fn softmax(x: &Tensor, axis: usize) -> Result<Tensor> {
+    let x = &autocast::one("softmax", x)?;
     along_last(x, axis, |x, last| {
         let kernel = Kernel::Softmax { log: false, map: Fused::identity(x.dtype()) };
         let y = node(kernel, &[x], x.shape().clone(), x.dtype())?;
@@ -31,6 +32,7 @@ pub fn softmax(x: &Tensor, axis: usize) -> Result<Tensor> {
 
 /// `x − log Σ exp(x)` along an axis; integers become float32.
 pub fn log_softmax(x: &Tensor, axis: usize) -> Result<Tensor> {
+    let x = &autocast::one("log_softmax", x)?;
     along_last(x, axis, |x, last| {
         let kernel = Kernel::Softmax { log: true, map: Fused::identity(x.dtype()) };
         let y = node(kernel, &[x], x.shape().clone(), x.dtype())?;
@@ -360,6 +362,7 @@ pub fn layer_norm(
     eps: f64,
 ) -> Result<Tensor> {
     const OP: &str = "layer_norm";
+    let x = &autocast::one(OP, x)?;
     let axes = last_axes(OP, x, normalized)?;
     let full = wide(OP, x)?;
     let spread = Shape::new(normalized);
@@ -371,6 +374,7 @@ pub fn layer_norm(
 /// `x / √(mean(x²) + eps)` over the last axes, of sizes `normalized` (Zhang and Sennrich, 2019).
 pub fn rms_norm(x: &Tensor, normalized: &[usize], weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     const OP: &str = "rms_norm";
+    let x = &autocast::one(OP, x)?;
     let axes = last_axes(OP, x, normalized)?;
     let full = wide(OP, x)?;
     let weight = parameter(OP, "weight", weight, &full, normalized, &Shape::new(normalized))?;
@@ -387,6 +391,7 @@ pub fn group_norm(
     eps: f64,
 ) -> Result<Tensor> {
     const OP: &str = "group_norm";
+    let x = &autocast::one(OP, x)?;
     let (n, c) = channels(OP, x)?;
     if groups == 0 || c % groups != 0 {
         bail!(Value, "{OP}: {c} channels do not divide into {groups} groups");

@@ -2,6 +2,7 @@
 //! the classes and functions that the package re-exports; the arithmetic is all below.
 
 mod args;
+mod autocast;
 mod buffer;
 mod convert;
 mod create;
@@ -66,6 +67,7 @@ mod _core {
         files::init(m)?;
         fused::init(m)?;
         grad::init(m)?;
+        autocast::init(m)?;
         names::init(m)?;
         // What is public is what has no underscore; the package says the rest.
         m.delattr("__all__")

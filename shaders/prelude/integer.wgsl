@@ -1,5 +1,5 @@
 // Integers, half floats and conversions, for generated kernels; the head of float.wgsl says how they get
-// into a kernel. 64-bit functions are for devices that have SHADER_INT64.
+// into a kernel. 64-bit integers are in wide.wgsl.
 
 // Half floats: their bits in the low 16 of a word ---------------------------------------------------
 
@@ -73,19 +73,6 @@ fn u32_from_f32(x: f32) -> u32 {
     if (isnan_f32(x) || x <= 0.0) { return 0u; }
     if (x >= 4294967296.0) { return 4294967295u; }
     return u32(x);
-}
-
-fn i64_from_f32(x: f32) -> i64 {
-    if (isnan_f32(x)) { return 0li; }
-    if (x >= 9223372036854775808.0) { return 9223372036854775807li; }
-    if (x <= -9223372036854775808.0) { return -9223372036854775807li - 1li; }
-    return i64(x);
-}
-
-fn u64_from_f32(x: f32) -> u64 {
-    if (isnan_f32(x) || x <= 0.0) { return 0lu; }
-    if (x >= 18446744073709551616.0) { return 18446744073709551615lu; }
-    return u64(x);
 }
 
 // Integers: they wrap, and division by zero gives 0 -------------------------------------------------
@@ -164,84 +151,4 @@ fn bitwise_left_shift_u32(a: u32, b: u32) -> u32 {
 fn bitwise_right_shift_u32(a: u32, b: u32) -> u32 {
     if (b > 31u) { return 0u; }
     return a >> b;
-}
-
-// The same on 64 bits, where the device has them ----------------------------------------------------
-
-fn abs_i64(x: i64) -> i64 { return select(x, -x, x < 0li); }
-fn sign_i64(x: i64) -> i64 { return select(select(0li, 1li, x > 0li), -1li, x < 0li); }
-fn sign_u64(x: u64) -> u64 { return select(0lu, 1lu, x > 0lu); }
-fn maximum_i64(a: i64, b: i64) -> i64 { return select(b, a, a > b); }
-fn minimum_i64(a: i64, b: i64) -> i64 { return select(b, a, a < b); }
-fn maximum_u64(a: u64, b: u64) -> u64 { return select(b, a, a > b); }
-fn minimum_u64(a: u64, b: u64) -> u64 { return select(b, a, a < b); }
-
-fn fmod_i64(a: i64, b: i64) -> i64 {
-    if (b == 0li || b == -1li) { return 0li; }
-    return a % b;
-}
-
-fn remainder_i64(a: i64, b: i64) -> i64 {
-    let r = fmod_i64(a, b);
-    return select(r, r + b, r != 0li && (r < 0li) != (b < 0li));
-}
-
-fn floor_divide_i64(a: i64, b: i64) -> i64 {
-    if (b == 0li) { return 0li; }
-    if (b == -1li) { return -a; }
-    let q = a / b;
-    return select(q, q - 1li, q * b != a && (a < 0li) != (b < 0li));
-}
-
-fn fmod_u64(a: u64, b: u64) -> u64 {
-    if (b == 0lu) { return 0lu; }
-    return a % b;
-}
-
-fn remainder_u64(a: u64, b: u64) -> u64 { return fmod_u64(a, b); }
-
-fn floor_divide_u64(a: u64, b: u64) -> u64 {
-    if (b == 0lu) { return 0lu; }
-    return a / b;
-}
-
-fn pow_u64(a: u64, b: u64) -> u64 {
-    var result = 1lu;
-    var base = a;
-    var left = b;
-    for (var i = 0; i < 64; i++) {
-        if ((left & 1lu) == 1lu) { result *= base; }
-        base *= base;
-        left >>= 1u;
-    }
-    return result;
-}
-
-fn pow_i64(a: i64, b: i64) -> i64 {
-    if (b < 0li) {
-        if (a == 1li) { return 1li; }
-        if (a == -1li) { return select(1li, -1li, (b & 1li) == 1li); }
-        return 0li;
-    }
-    return bitcast<i64>(pow_u64(bitcast<u64>(a), bitcast<u64>(b)));
-}
-
-fn bitwise_left_shift_i64(a: i64, b: i64) -> i64 {
-    if (b < 0li || b > 63li) { return 0li; }
-    return a << u32(b);
-}
-
-fn bitwise_right_shift_i64(a: i64, b: i64) -> i64 {
-    if (b < 0li || b > 63li) { return a >> 63u; }
-    return a >> u32(b);
-}
-
-fn bitwise_left_shift_u64(a: u64, b: u64) -> u64 {
-    if (b > 63lu) { return 0lu; }
-    return a << u32(b);
-}
-
-fn bitwise_right_shift_u64(a: u64, b: u64) -> u64 {
-    if (b > 63lu) { return 0lu; }
-    return a >> u32(b);
 }

@@ -17,10 +17,10 @@ fn order_bool(x: bool) -> u32 { return select(0u, 1u, x); }
 fn order_u32(x: u32) -> u32 { return x; }
 fn order_i32(x: i32) -> u32 { return bitcast<u32>(x) ^ 0x80000000u; }
 fn order_u64(x: u64) -> u64 { return x; }
-fn order_i64(x: i64) -> u64 { return bitcast<u64>(x) ^ (1lu << 63u); }
+fn order_i64(x: i64) -> u64 { return make_u64(low_i64(x), high_i64(x) ^ 0x80000000u); }
 
 fn reverse_bool(x: bool) -> u32 { return ~order_bool(x); }
 fn reverse_u32(x: u32) -> u32 { return ~x; }
 fn reverse_i32(x: i32) -> u32 { return ~order_i32(x); }
-fn reverse_u64(x: u64) -> u64 { return ~x; }
-fn reverse_i64(x: i64) -> u64 { return ~order_i64(x); }
+fn reverse_u64(x: u64) -> u64 { return bitwise_not_u64(x); }
+fn reverse_i64(x: i64) -> u64 { return bitwise_not_u64(order_i64(x)); }

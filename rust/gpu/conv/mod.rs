@@ -9,7 +9,7 @@ use self::parameters::{Shape2, Way, Work};
 use super::assign::copy;
 use super::device::Shared;
 use super::ending::Tail;
-use super::matmul::choice::{Choice, Rung, Sizes as Extent, choose, units};
+use super::matmul::choice::{Rung, Sizes as Extent, choose, units};
 use super::matmul::{PARTS, WORK, card};
 use super::pipeline::{Parameters, Source};
 use super::pointwise::Window;
@@ -249,11 +249,9 @@ impl<'a> Sizes<'a> {
         let window = self.window.iter().all(|&size| size <= 9);
         let turned = self.conv.stride == [1, 1] && self.filters == 1;
         let choice = choose(*extent, 4, card(shared));
-        let Choice { rung: Rung::Tile(tile), mut parts } = (match choice.rung {
-            Rung::Thin => Choice { rung: Rung::Tile(super::matmul::choice::TILES[2]), ..choice },
-            Rung::Tile(_) => choice,
-        }) else {
-            unreachable!("just made a tile")
+        let (tile, mut parts) = match choice.rung {
+            Rung::Tile(tile) => (tile, choice.parts),
+            _ => (super::matmul::choice::TILES[2], choice.parts),
         };
         let work = match way {
             Way::Forward if self.channels == 1 && window => Work::Depthwise,

@@ -24,12 +24,14 @@ pub(in crate::gpu) struct Card {
 /// A kernel of the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::gpu) enum Rung {
+    /// An element an invocation: for 64-bit integers, which are no elements of vectors.
+    One,
     /// At most four rows or columns, reading the other operand once.
     Thin,
     Tile(Tile),
 }
 
-/// How a workgroup makes a tile; see `shaders/product.wgsl`.
+/// How a workgroup makes a tile; see `shaders/tile.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::gpu) struct Tile {
     /// Rows and columns.
@@ -103,6 +105,9 @@ fn rate(tile: Tile, kind: Kind) -> f64 {
 /// second kernel if the sum is split: large tiles where they fill the card, smaller ones or a split sum
 /// where they do not. It costs less than a look into a cache would.
 pub(in crate::gpu) fn choose(sizes: Sizes, value: usize, card: Card) -> Choice {
+    if value == 8 {
+        return Choice { rung: Rung::One, parts: 1 };
+    }
     let units = units(card.kind) as f64;
     let Sizes { m, n, k, batches } = sizes;
     let parts_of = |parts: usize| parts == 1 || k >= parts * LEAST;
@@ -144,7 +149,7 @@ mod tests {
         let card = Card { kind, lanes: 256, shared: 32 << 10 };
         let choice = choose(Sizes { m, n, k, batches }, 4, card);
         let size = match choice.rung {
-            Rung::Thin => 0,
+            Rung::One | Rung::Thin => 0,
             Rung::Tile(tile) => tile.size,
         };
         (size, choice.parts)

@@ -12,7 +12,7 @@ use super::ending::{Ending, Tail, summed};
 use super::pipeline::{Parameters, Source};
 use super::pointwise::{Window, grid};
 use super::rows::{self, Launch, Space};
-use super::shaders::{MATMUL_4X4, MATMUL_8X8, MATMUL_SUM, MATMUL_THIN, Shader};
+use super::shaders::{MATMUL_4X4, MATMUL_8X8, MATMUL_ONE, MATMUL_SUM, MATMUL_THIN, Shader};
 use super::wgsl::{self, Type};
 use super::{Out, View};
 use crate::bail;
@@ -226,6 +226,7 @@ impl Call<'_> {
         };
         let thin = Thin::of(m, n, k, &operands);
         let groups = grid(match rung {
+            Rung::One => ((batches * m * n) as u64).div_ceil(64),
             Rung::Thin => (parts * batches * m.max(n).div_ceil(256 / thin.slices)) as u64,
             Rung::Tile(tile) => (parts * batches * m.div_ceil(tile.size) * n.div_ceil(tile.size)) as u64,
         });
@@ -253,8 +254,9 @@ impl Call<'_> {
             tail.offset as u32,
         ];
         tail.words(&mut words);
-        let ending = tail.ending(rung != Rung::Thin && tail.quads(n), "p.n", 2);
+        let ending = tail.ending(matches!(rung, Rung::Tile(_)) && tail.quads(n), "p.n", 2);
         let (shader, rung_key) = match rung {
+            Rung::One => (&MATMUL_ONE, 0),
             Rung::Thin => (&MATMUL_THIN, thin.key()),
             Rung::Tile(tile) => (tile_shader(tile), tile.number()),
         };
@@ -263,6 +265,7 @@ impl Call<'_> {
         let bindings = [of_a.binding, of_b.binding].into_iter().chain(tail.bindings()).collect();
         let program = tail.epilogue.map(|fused| fused.program.clone());
         Launch { shader, variant, program, words, bindings, groups }.run(shared, || match rung {
+            Rung::One => parameters::one(&operands, &ending),
             Rung::Thin => parameters::thin(thin, &operands, &ending),
             Rung::Tile(tile) => parameters::tiled(tile, &operands, &ending),
         })
@@ -409,6 +412,13 @@ pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
                 };
                 let name = |what: &str| format!("{what} {dtype} {ranks:?} {} {quads}", epilogue.is_some());
                 let bindings = 3 + usize::from(epilogue.is_some());
+                if sum.size() == 8 {
+                    let operands = Operands { dtypes: [dtype; 2], reads: [along; 2] };
+                    if !quads {
+                        add(name("matmul_one"), &MATMUL_ONE, bindings, parameters::one(&operands, &out(2)));
+                    }
+                    continue;
+                }
                 add(name("matmul_sum"), &MATMUL_SUM, bindings - 1, summed(&out(1)));
                 for (n, reads) in ways.into_iter().enumerate() {
                     // Each way once for a, and once for b.

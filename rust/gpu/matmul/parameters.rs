@@ -100,7 +100,7 @@ pub(super) fn tiled(tile: Tile, operands: &Operands, ending: &Ending<'_>) -> Res
     Ok(text)
 }
 
-/// What `product.wgsl` wants to know.
+/// What `tile.wgsl` wants to know.
 pub(in crate::gpu) fn tile_constants(tile: Tile, reads: [Reads; 2]) -> String {
     let [a, b] = reads.map(Reads::along);
     let (size, lanes, strip) = (tile.size, tile.lanes, tile.strip());
@@ -172,6 +172,18 @@ pub(in crate::gpu) fn block(x: &str, across: &str, reads: Reads) -> String {
 }}\n{one_by_one}"
         ),
     }
+}
+
+/// The constants of the kernel of one element an invocation.
+pub(super) fn one(operands: &Operands, ending: &Ending<'_>) -> Result<String> {
+    let mut text = ending.fields(&FIELDS) + &ending.text()?;
+    for (i, name) in ["a", "b"].into_iter().enumerate() {
+        text += &operand(name, i, operands.dtypes[i], operands.reads[i], false);
+    }
+    let sum = Type::of(ending.sum).unwrap_or(Type::F32);
+    let next = sum.sum("sum", &sum.product("a", "b"));
+    text += &format!("fn add_product(sum: Value, a: Value, b: Value) -> Value {{ return {next}; }}\n");
+    Ok(text)
 }
 
 /// What specialises the thin kernel besides its operands.

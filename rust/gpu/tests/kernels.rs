@@ -152,13 +152,13 @@ fn products_of_batches_and_views() {
 #[test]
 fn products_of_other_dtypes() {
     let Some(device) = device() else { return };
-    let mut dtypes = vec![DType::F16, DType::BF16, DType::I8, DType::U16, DType::I32, DType::U32];
-    dtypes.extend(device.adapter().int64.then_some(DType::I64));
-    for dtype in dtypes {
+    let least = devices().last().map(|device| (device, DType::U64));
+    let dtypes = [DType::F16, DType::BF16, DType::I8, DType::U16, DType::I32, DType::U32, DType::I64];
+    for (device, dtype) in dtypes.map(|dtype| (&device, dtype)).into_iter().chain(least) {
         for (m, k, n) in [(33, 20, 35), (4, 11, 3)] {
-            let a = matrix(&device, dtype, &[m, k], false, 12);
-            let b = matrix(&device, dtype, &[k, n], true, 13);
-            check_product(&device, &a, &b, dtype);
+            let a = matrix(device, dtype, &[m, k], false, 12);
+            let b = matrix(device, dtype, &[k, n], true, 13);
+            check_product(device, &a, &b, dtype);
         }
     }
 }
@@ -263,14 +263,15 @@ fn the_epilogues_operands_lie_anywhere() {
 
 #[test]
 fn sequences() {
-    let Some(device) = device() else { return };
+    devices().iter().for_each(sequences_of);
+}
+
+fn sequences_of(device: &Device) {
     let arange = |start, step, count, dtype| {
-        run_on(&device, &Kernel::Arange { start, step }, &[], &[count], dtype).unwrap().numbers()
+        run_on(device, &Kernel::Arange { start, step }, &[], &[count], dtype).unwrap().numbers()
     };
     for (start, step) in [(0, 1), (-5, 3), (1 << 30, 1 << 20), (100, -7), (16_777_217, 1)] {
-        let mut dtypes = vec![DType::I32, DType::U8, DType::I16, DType::F32];
-        dtypes.extend(device.adapter().int64.then_some(DType::I64));
-        for dtype in dtypes {
+        for dtype in [DType::I32, DType::U8, DType::I16, DType::F32, DType::I64] {
             let got = arange(Scalar::Int(start), Scalar::Int(step), 5001, dtype);
             for (i, got) in got.into_iter().enumerate() {
                 let value = start as i128 + step as i128 * i as i128;
@@ -334,9 +335,7 @@ fn random_numbers_are_the_cpus() {
             let place = (offset + i as u64).wrapping_mul(2);
             (word(key, place) as u64) << 32 | word(key, place + 1) as u64
         };
-        let mut dtypes = vec![DType::I32, DType::U8];
-        dtypes.extend(device.adapter().int64.then_some(DType::I64));
-        for dtype in dtypes {
+        for dtype in [DType::I32, DType::U8, DType::I64] {
             for (low, span) in [(0, 1), (-5, 10), (0, 1 << 31), (7, 3 << 40), (i64::MIN, u64::MAX)] {
                 for (i, got) in draw(Distribution::Integer { low, span }, 501, dtype).into_iter().enumerate()
                 {

@@ -209,7 +209,7 @@ fn scans_of_every_layout_dtype_and_length() {
         for x in views(device, DType::F32, &[4, 5, 6], 7) {
             (0..3).for_each(|axis| check_scan(device, Scan::Sum, axis, &x));
         }
-        for dtype in dtypes(device).filter(|&dtype| dtype != DType::Bool) {
+        for dtype in dtypes().filter(|&dtype| dtype != DType::Bool) {
             let x = tensor(device, dtype, &[3, 90], 8);
             for op in SCANS {
                 check_scan(device, op, 1, &x);
@@ -305,7 +305,7 @@ fn check_sort(device: &Device, descending: bool, x: &Tensor, in_place: bool) {
 fn sorting() {
     for device in devices() {
         for descending in [false, true] {
-            for dtype in dtypes(device) {
+            for dtype in dtypes() {
                 check_sort(device, descending, &tensor(device, dtype, &[5, 37], 11), false);
             }
             for x in views(device, DType::F32, &[3, 4, 9], 12) {
@@ -391,7 +391,7 @@ fn check_search(device: &Device, right: bool, sorted: &Tensor, values: &Tensor) 
 fn searching() {
     for device in devices() {
         for right in [false, true] {
-            for dtype in dtypes(device) {
+            for dtype in dtypes() {
                 let ordered = |rows: usize, length: usize| {
                     let mut all = mixed(dtype, rows * length, 16);
                     all.chunks_mut(length).for_each(|row| row.sort_by(|&a, &b| order(a, b)));

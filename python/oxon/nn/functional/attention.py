@@ -8,6 +8,7 @@ from ..._core import (
     ShapeError,
     Tensor,
     _attention,
+    _autocast,
     arange,
     dropout,
     is_grad_enabled,
@@ -59,6 +60,7 @@ def scaled_dot_product_attention(
     >>> nn.functional.scaled_dot_product_attention(q, k, v).shape
     (2, 8, 5, 4)
     """
+    query, key, value = _autocast("attention", query, key, value)
     check(query, key, value)
     probability(NAME, dropout_p)
     if is_causal and attn_mask is not None:

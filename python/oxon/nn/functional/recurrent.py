@@ -8,7 +8,7 @@ operations by `run`. The layers that keep the parameters are in `nn/recurrent.py
 
 from __future__ import annotations
 
-from ..._core import Tensor, _sequence, _sequence_back, is_grad_enabled, linear, stack
+from ..._core import Tensor, _autocast, _sequence, _sequence_back, is_grad_enabled, linear, stack
 from ...autograd import Function, grad
 
 TYPE_CHECKING = False
@@ -93,6 +93,8 @@ def sequence(
         weight, bias: `(gates H, H)` and `(gates H,)`, of the hidden state's share.
         state: what each step hands on, `(N, H)` each.
     """
+    gi, weight, bias, *given = _autocast("recurrent", gi, weight, bias, *state)
+    state = tuple(given)
     result: State
     if is_grad_enabled():
         result = Sequence.apply(cell, reverse, gi, weight, bias, *state)

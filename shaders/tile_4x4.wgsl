@@ -1,5 +1,5 @@
-// The sums of an invocation for product.wgsl: 4 × 4, as rows of a vector. Every step along k reads two vectors for 16
-// multiply-adds: half as many for a vector as product_8x8.wgsl, but its tiles are small.
+// The sums of an invocation for tile.wgsl: 4 × 4, as rows of a vector. Every step along k reads two vectors for 16
+// multiply-adds: half as many for a vector as tile_8x8.wgsl, but its tiles are small.
 
 const ACROSS: u32 = TILE / 4u;
 

@@ -1,4 +1,4 @@
-// tile_operand: how strips of the operand NAME get into workgroup memory for tile.wgsl, rows `first` … + 31 of
+// products_operand: how strips of the operand NAME get into workgroup memory for products.wgsl, rows `first` … + 31 of
 // `rows`, columns `column` … + 31 of `size`, with zeros outside. Row r begins at element `base` + r · `step`. The
 // host puts a name for NAME, and generates `quad_NAME(at, left)`: the four elements from `at` on, of which `left`
 // are there.

@@ -1,4 +1,4 @@
-//! Operands and results of shaders that are made of tile.wgsl, as WGSL: four neighbours of a row at a time, as a vector
+//! Operands and results of shaders that are made of products.wgsl, as WGSL: four neighbours of a row at a time, as a vector
 //! where rows lie in whole quads.
 
 use super::{rows, wgsl};
@@ -33,7 +33,7 @@ pub(super) fn staged(name: &str, dtype: DType, quads: bool, of: &str) -> String 
         }
         text + "    return quad;\n"
     };
-    let staged = include_str!("../../shaders/tile_operand.wgsl");
+    let staged = include_str!("../../shaders/products_operand.wgsl");
     let code = staged.lines().skip_while(|line| line.starts_with("//"));
     let staged: String = code.flat_map(|line| [line, "\n"]).collect();
     let staged = staged.replace("NAME", name);

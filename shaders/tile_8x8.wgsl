@@ -1,4 +1,4 @@
-// The sums of an invocation for product.wgsl: 8 × 8, as rows of two vectors. It makes rows y … y + 3 of the upper half
+// The sums of an invocation for tile.wgsl: 8 × 8, as rows of two vectors. It makes rows y … y + 3 of the upper half
 // of the tile and of the lower, in both of them columns x … x + 3 of the left half and of the right: neighbours
 // read neighbouring vectors, and every step along k reads four for 64 multiply-adds.
 
