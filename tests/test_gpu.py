@@ -395,3 +395,20 @@ def test_a_bad_index_is_an_index_error_where_it_is_observed() -> None:
     with pytest.raises(IndexError, match="take: index 7 is out of range for axis 0 of size 4"):
         y.cpu().numpy()
     assert ox.take(x, i[:1], 0).cpu().tolist() == [[1.0, 1.0, 1.0]]
+
+
+def test_speed_and_what_recording_costs_are_measured() -> None:
+    multiply_adds, copied = _core._gpu_speed("gpu")
+    assert multiply_adds > 1e8
+    assert copied > 1e7
+    x = ox.ones(8, 8, device="gpu")
+    ox.flush([x])
+    before = _core._gpu_dispatches()
+    _core._gpu_watch(True)
+    ox.flush([x @ x])
+    ox.synchronize()
+    kernels, groups, recording, submitting = _core._gpu_watch(False)
+    assert kernels == _core._gpu_dispatches() - before > 0
+    assert groups <= kernels
+    assert 0 < recording < 10
+    assert submitting >= 0

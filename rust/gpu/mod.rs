@@ -92,9 +92,9 @@ pub fn synchronize() -> Result<()> {
     device::opened().iter().try_for_each(Device::synchronize)
 }
 
-/// Records one kernel, which may take several dispatches. Outputs are row-major and as large as their shapes
-/// say; the first may be the very
-/// buffer of a row-major input of the same size that nobody else reads.
+/// Records one kernel, which may take several dispatches. Outputs are row-major and as large as their shapes say.
+/// The first may be the very buffer of a row-major input of the same size that nobody else reads, and each output
+/// of a fused chain that of another such input: an invocation reads all its elements before it writes them.
 pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
     let start = speed::clock();
     let result = record(kernel, inputs, outputs);

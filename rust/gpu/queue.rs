@@ -26,7 +26,7 @@ const UPLOAD_PER_BATCH: u64 = 64 << 20;
 /// The size of the uniform arena and of the window that one kernel sees of it.
 pub(super) const ARENA: u64 = 256 << 10;
 pub(super) const ARENA_WINDOW: u64 = 8 << 10;
-const BIND_GROUPS_KEPT: usize = 1024;
+const BIND_GROUPS_KEPT: usize = 4096;
 
 /// How many kernels were recorded, in the life of the process.
 static DISPATCHES: AtomicU64 = AtomicU64::new(0);

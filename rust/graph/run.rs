@@ -368,21 +368,21 @@ fn attempt(device: Device, kernel: &Kernel, operands: &Operands, specs: &Specs) 
 
 /// Gets memory for the outputs and runs a kernel. Operands that nobody else holds give their memory.
 fn run_one(device: Device, kernel: &Kernel, operands: &Operands, specs: &Specs) -> Result<Buffers> {
-    // On a GPU the first output alone may be laid over an operand.
     let in_place = match kernel {
-        Kernel::Pointwise(_) if device == Device::Cpu => specs.len(),
-        Kernel::Pointwise(_) | Kernel::Assign { .. } => 1,
+        Kernel::Pointwise(_) => specs.len(),
+        Kernel::Assign { .. } => 1.min(specs.len()),
         _ => 0,
     };
-    let mut donors: SmallVec<[usize; 4]> = SmallVec::new();
+    // The last output chooses first, among the last operands: where a weight is held elsewhere, an optimizer's
+    // means stay where they are, and the weight alone moves.
+    let mut donors: SmallVec<[(usize, usize); 4]> = SmallVec::new();
+    for n in (0..in_place).rev() {
+        donors.extend(donor(kernel, operands, &specs[n], &donors).map(|i| (n, i)));
+    }
     let mut buffers = Buffers::new();
     for (n, spec) in specs.iter().enumerate() {
-        let donor = if n < in_place { donor(kernel, operands, spec, &donors) } else { None };
-        buffers.push(match donor {
-            Some(i) => {
-                donors.push(i);
-                operands[i].value.ready().expect("operands have run")?.clone()
-            }
+        buffers.push(match donors.iter().find(|(of, _)| *of == n) {
+            Some(&(_, i)) => operands[i].value.ready().expect("operands have run")?.clone(),
             None => Arc::new(Buffer::alloc(device, spec.bytes())?),
         });
     }
@@ -402,9 +402,9 @@ fn run_one(device: Device, kernel: &Kernel, operands: &Operands, specs: &Specs) 
 
 /// An operand whose memory may become an output: of the same size, read from end to end, held by this
 /// kernel alone, and given to no other output.
-fn donor(kernel: &Kernel, operands: &Operands, spec: &Spec, taken: &[usize]) -> Option<usize> {
+fn donor(kernel: &Kernel, operands: &Operands, spec: &Spec, taken: &[(usize, usize)]) -> Option<usize> {
     let candidates = if matches!(kernel, Kernel::Assign { .. }) { 1 } else { operands.len() };
-    (0..candidates).filter(|i| !taken.contains(i)).find(|&i| {
+    (0..candidates).rev().filter(|i| taken.iter().all(|(_, other)| other != i)).find(|&i| {
         let operand = &operands[i];
         operand.value.spec().bytes() == spec.bytes()
             && operand.dtype().size() == spec.dtype.size()

@@ -25,6 +25,26 @@ struct Window {
 }
 
 impl Window {
+    /// Forgets nodes that have run or that nobody holds any more, and counts what is left: a program that observes
+    /// some values again and again is then cut where it does that, not wherever so many nodes have passed by.
+    /// Gives what it looked at, to be dropped once the window is let go: a last reference may run code of another
+    /// library.
+    fn trim(&mut self) -> Vec<Arc<Node>> {
+        let seen: Vec<Arc<Node>> = self.nodes.iter().filter_map(Weak::upgrade).collect();
+        *self = Window::default();
+        for node in seen.iter().filter(|node| !node.is_done()) {
+            self.nodes.push(Arc::downgrade(node));
+            self.bytes += node.outputs.iter().map(|spec| spec.bytes()).sum::<usize>();
+            let held = node.work.lock().as_ref().map_or(0, |work| self.held_by(&work.operands));
+            self.bytes += held;
+        }
+        seen
+    }
+
+    fn is_full(&self) -> bool {
+        self.nodes.len() >= MAX_NODES || self.bytes >= MAX_BYTES
+    }
+
     /// Bytes that running a node with these operands would let go, if nobody else holds them by then.
     fn held_by(&mut self, operands: &Operands) -> usize {
         operands
@@ -44,12 +64,19 @@ thread_local! {
 /// Makes a pending node, and runs the window if that fills it.
 pub fn push(device: Device, outputs: Specs, work: Work) -> Result<Arc<Node>> {
     let bytes: usize = outputs.iter().map(|spec| spec.bytes()).sum();
-    let (node, full) = WINDOW.with_borrow_mut(|window| {
+    let (node, full, seen) = WINDOW.with_borrow_mut(|window| {
         window.bytes += bytes + window.held_by(&work.operands);
         let node = Node::pending(device, outputs, work);
         window.nodes.push(Arc::downgrade(&node));
-        (node, window.nodes.len() >= MAX_NODES || window.bytes >= MAX_BYTES)
+        if !window.is_full() {
+            return (node, false, vec![]);
+        }
+        let seen = window.trim();
+        // Where little has gone, the next look would come too soon.
+        let full = window.nodes.len() > MAX_NODES / 2 || window.bytes > MAX_BYTES / 2;
+        (node, full, seen)
     });
+    drop(seen);
     if full {
         flush()?;
     }

@@ -6,9 +6,10 @@
 fn f32_from_f16(h: u32) -> f32 {
     let sign = (h & 0x8000u) << 16u;
     let magnitude = h & 0x7fffu;
-    if (magnitude < 0x400u) { return copysign_f32(f32(magnitude) * 5.9604645e-08, bitcast<f32>(sign)); }
-    let bits = (magnitude << 13u) + select(0x38000000u, 0x70000000u, magnitude >= 0x7c00u);
-    return bitcast<f32>(sign | bits);
+    let normal = (magnitude << 13u) + select(0x38000000u, 0x70000000u, magnitude >= 0x7c00u);
+    // Subnormal ones are normal in float32.
+    let small = bitcast<u32>(f32(magnitude) * 5.9604645e-08);
+    return bitcast<f32>(sign | select(normal, small, magnitude < 0x400u));
 }
 
 // To the nearest, ties to even.
