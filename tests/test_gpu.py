@@ -373,6 +373,21 @@ def test_more_than_there_is_is_a_memory_error() -> None:
     assert ox.ones(1, device="gpu").item() == 1
 
 
+def test_attention_never_has_its_scores_in_memory() -> None:
+    q, k, v = (ox.randn(4, 600, 16, device="gpu").requires_grad_() for _ in range(3))
+    scores = 4 * 600 * 600 * 4
+    ox.gpu.empty_cache()
+    ox.gpu.set_memory_limit(ox.gpu.memory_summary()["used"] + scores // 2)
+    try:
+        F = nn.functional
+        F.scaled_dot_product_attention(q, k, v, is_causal=True).square().sum().backward()
+        assert ox.isfinite(k.grad).all().item()
+        with pytest.raises(MemoryError):
+            (q @ k.mT).softmax(-1).detach().cpu().numpy()
+    finally:
+        ox.gpu.set_memory_limit(None)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore")
 def test_a_forked_child_gets_an_error_and_does_not_hang() -> None:

@@ -2,15 +2,16 @@
 
     python benches/digits/compare.py [--rounds 15] [--markdown]
 
-Each of `with_oxon.py`, `with_torch.py` and `with_numpy.py` is a program of its own: it imports its library, reads the
-images, and trains the same perceptron, 64-256-256-10, from the same weights, in the same order, by the same rule
-(Adam, batches of 64), until 97 % of the test images are recognised after an epoch. Nothing is drawn. The time is that
-of the whole process, exit included; rounds go round the programs.
+Each of `with_oxon.py`, `with_torch.py` and `with_numpy.py` is a program of its own: it imports its library,
+reads the images, and trains the same perceptron, 64-256-256-10, from the same weights, in the same order, by the
+same rule (Adam, batches of 64), until 97 % of the test images are recognised after an epoch. Nothing is drawn. The
+time is that of the whole process, exit included; rounds go round the programs.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def prepare(folder: Path) -> None:
         images, labels = ox.data.digits(name).tensors
         arrays[f"{name}_images"] = images.numpy().reshape(-1, 64).astype(np.float32)
         arrays[f"{name}_labels"] = labels.numpy().astype(np.int64)
-    for i, (inputs, outputs) in enumerate(zip(SIZES, SIZES[1:], strict=False)):
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(SIZES)):
         bound = inputs**-0.5
         arrays[f"weight{i}"] = rng.uniform(-bound, bound, (outputs, inputs)).astype(np.float32)
         arrays[f"bias{i}"] = np.zeros(outputs, np.float32)

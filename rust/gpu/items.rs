@@ -12,7 +12,10 @@ pub(super) fn in_quads(view: &View<'_>) -> bool {
     let (last, rows) = view.layout.strides.split_last().map_or((1, &[][..]), |(last, rows)| (*last, rows));
     let size = view.layout.shape.last().copied().unwrap_or(1);
     let whole = |(axis, step): (usize, &isize)| view.layout.shape[axis] == 1 || step % 4 == 0;
-    last == 1 && size % 4 == 0 && view.layout.offset.is_multiple_of(4) && rows.iter().enumerate().all(whole)
+    last == 1
+        && size.is_multiple_of(4)
+        && view.layout.offset.is_multiple_of(4)
+        && rows.iter().enumerate().all(whole)
 }
 
 /// `Item`, and what shaders ask of it.
