@@ -6,8 +6,8 @@ of oxon` with its 95 % interval. A ratio of 1 is a tie, 2 means that oxon takes 
 ratio of at least 0.95.
 
 `--only REGEX` picks tasks, `--rounds N` (at least 15), `--threads N` for all libraries, `--compile` adds
-`torch.compile`, `--autocast` has training steps run in bfloat16 where `ox.autocast` and `torch.autocast` would,
-`--markdown` prints a table for `docs/performance.md`, `--json FILE` keeps the figures.
+`torch.compile`, `--autocast` has training steps run in bfloat16 where `ox.autocast` and `torch.autocast`
+would, `--markdown` prints a table for `docs/performance.md`, `--json FILE` keeps the figures.
 """
 
 from __future__ import annotations

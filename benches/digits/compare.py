@@ -3,9 +3,9 @@
     python benches/digits/compare.py [--rounds 15] [--markdown]
 
 Each of `with_oxon.py`, `with_torch.py` and `with_numpy.py` is a program of its own: it imports its library,
-reads the images, and trains the same perceptron, 64-256-256-10, from the same weights, in the same order, by the
-same rule (Adam, batches of 64), until 97 % of the test images are recognised after an epoch. Nothing is drawn. The
-time is that of the whole process, exit included; rounds go round the programs.
+reads the images, and trains the same perceptron, 64-256-256-10, from the same weights, in the same order, by
+the same rule (Adam, batches of 64), until 97 % of the test images are recognised after an epoch. Nothing is
+drawn. The time is that of the whole process, exit included; rounds go round the programs.
 """
 
 from __future__ import annotations

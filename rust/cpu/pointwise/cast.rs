@@ -53,6 +53,11 @@ pub fn narrow(to: DType, isa: Isa) -> Loop {
     if to == DType::F16 { compile::<NarrowF16>(isa) } else { compile::<NarrowBf16>(isa) }
 }
 
+/// The loop from float32 to the float32 numbers that a half float has, as narrowing and widening would make them.
+pub fn round(to: DType, isa: Isa) -> Loop {
+    if to == DType::F16 { compile::<RoundF16>(isa) } else { compile::<RoundBf16>(isa) }
+}
+
 /// The loop from float64 to float32 that rounds to odd: an inexact result gets its last bit set.
 /// Narrowing it further then rounds as the float64 itself would.
 pub fn to_odd(isa: Isa) -> Loop {
@@ -128,6 +133,7 @@ struct Cast<X, Y>(PhantomData<(X, Y)>);
 struct NonZero<X>(PhantomData<X>);
 struct WidenBf16;
 struct NarrowBf16;
+struct RoundBf16;
 struct ToOdd;
 
 simple! {
@@ -135,6 +141,7 @@ simple! {
     [X: Copy + Default + PartialEq] NonZero<X>: X => u8, x => (x != X::default()) as u8;
     [] WidenBf16: u16 => f32, x => f32::from_bits((x as u32) << 16);
     [] NarrowBf16: f32 => u16, x => narrow_bf16(x);
+    [] RoundBf16: f32 => f32, x => f32::from_bits((narrow_bf16(x) as u32) << 16);
     [] ToOdd: f64 => f32, x => round_to_odd(x);
 }
 
@@ -198,6 +205,30 @@ impl Body for NarrowF16 {
                 let mut rest = [0u16; 16];
                 A::store_f16(A::F32::load_part(from.add(i), len - i), rest.as_mut_ptr());
                 std::ptr::copy_nonoverlapping(rest.as_ptr(), to.add(i), len - i);
+            }
+        }
+    }
+}
+
+struct RoundF16;
+
+impl Body for RoundF16 {
+    #[inline(always)]
+    unsafe fn run<A: Arch>(args: &[*const u8; 3], out: *mut u8, len: usize) {
+        let (from, to) = (args[0].cast::<f32>(), out.cast::<f32>());
+        let width = A::F32::WIDTH;
+        let mut near = [0u16; 16];
+        let mut i = 0;
+        // SAFETY: the caller vouches for `len` elements of both, and the array holds a vector.
+        unsafe {
+            while i + width <= len {
+                A::store_f16(A::F32::load(from.add(i)), near.as_mut_ptr());
+                A::load_f16(near.as_ptr()).store(to.add(i));
+                i += width;
+            }
+            if i < len {
+                A::store_f16(A::F32::load_part(from.add(i), len - i), near.as_mut_ptr());
+                A::load_f16(near.as_ptr()).store_part(to.add(i), len - i);
             }
         }
     }

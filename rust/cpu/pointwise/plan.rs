@@ -2,7 +2,7 @@
 //! what depends on scalars alone is set apart, and every value gets a place to live in. Running them is
 //! `eval`'s part.
 
-use super::cast::{cast, narrow, to_odd, widen};
+use super::cast::{cast, narrow, round, to_odd, widen};
 use super::loops::{self, Loop};
 use crate::bail;
 use crate::core::{DType, Result};
@@ -173,6 +173,27 @@ impl Lowering<'_> {
         wide
     }
 
+    /// A float32 value as a half float. Steps that compute with it read its rounded float32 form; what nobody
+    /// reads is left out in the end.
+    fn narrowed(&mut self, value: usize, dtype: DType) -> usize {
+        let rounded = self.unary(round(dtype, self.isa), value, DType::F32);
+        let half = self.unary(narrow(dtype, self.isa), value, dtype);
+        self.values[half].wide = Some(rounded);
+        half
+    }
+
+    /// Takes out instructions whose results nobody reads.
+    fn drop_unread(&mut self, outputs: &[usize]) {
+        let mut read: SmallVec<[bool; 24]> = SmallVec::from_elem(false, self.values.len());
+        outputs.iter().for_each(|&v| read[v] = true);
+        for &(_, args, result) in self.code.iter().rev() {
+            if read[result] {
+                args.iter().for_each(|&a| read[a] = true);
+            }
+        }
+        self.code.retain(|&mut (_, _, result)| read[result]);
+    }
+
     fn step(&mut self, step: Step) -> Result<usize> {
         match step {
             Step::Apply { op, dtype, args } => {
@@ -191,11 +212,7 @@ impl Lowering<'_> {
                 }
                 let result = op.result(dtype);
                 let made = self.emit(run, values, if result == dtype { compute } else { result });
-                Ok(if result == dtype && compute != dtype {
-                    self.unary(narrow(dtype, self.isa), made, dtype)
-                } else {
-                    made
-                })
+                Ok(if result == dtype && compute != dtype { self.narrowed(made, dtype) } else { made })
             }
             Step::Cast { from, to, arg } => {
                 let mut value = self.of(arg);
@@ -214,7 +231,7 @@ impl Lowering<'_> {
                     let Some(run) = run else { bail!(DType, "cast: from {from} to {to}") };
                     value = self.unary(run, value, compute);
                 }
-                Ok(if compute == to { value } else { self.unary(narrow(to, self.isa), value, to) })
+                Ok(if compute == to { value } else { self.narrowed(value, to) })
             }
         }
     }
@@ -224,6 +241,7 @@ impl Lowering<'_> {
     fn finish(mut self, given: &[Given]) -> Plan {
         let mut plan = Plan::default();
         let outputs: SmallVec<[usize; 2]> = self.program.outputs.iter().map(|&reg| self.of(reg)).collect();
+        self.drop_unread(&outputs);
         for (at, &(_, args, _)) in self.code.iter().enumerate() {
             args.iter().for_each(|&a| self.values[a].last = at);
         }
