@@ -34,7 +34,7 @@ shader!(SOFTMAX "softmax" 2 "combine.wgsl" "softmax.wgsl");
 shader!(SCAN "scan" 3 "scan.wgsl");
 shader!(SCAN_SERIAL "scan_serial" 3 "scan_serial.wgsl");
 shader!(SORT_TILE "sort_tile" 1 "sort_parameters.wgsl" "sort_tile.wgsl");
-shader!(SORT_STEP "sort_step" 1 "sort_parameters.wgsl" "sort_step.wgsl");
+shader!(SORT_STEP "sort_step" 2 "sort_parameters.wgsl" "sort_step.wgsl");
 shader!(SORT_EMIT "sort_emit" 4 "sort_emit.wgsl");
 shader!(SEARCH_SORTED "searchsorted" 3 "searchsorted.wgsl");
 shader!(ASSIGN "assign" 2 "assign.wgsl");
