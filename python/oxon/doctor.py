@@ -129,7 +129,8 @@ def _true_pool(x: Tensor) -> list[float]:
 def _attend(x: Tensor) -> Tensor:
     from .nn.functional import scaled_dot_product_attention
 
-    return scaled_dot_product_attention(*[x[None, None]] * 3, scale=0.1)
+    q = x[None, None]
+    return scaled_dot_product_attention(q, q, q, scale=0.1)
 
 
 def _true_attention(x: Tensor) -> list[float]:
