@@ -6,7 +6,8 @@ of oxon` with its 95 % interval. A ratio of 1 is a tie, 2 means that oxon takes 
 ratio of at least 0.95.
 
 `--only REGEX` picks tasks, `--rounds N` (at least 15), `--threads N` for all libraries, `--compile` adds
-`torch.compile`, `--markdown` prints a table for `docs/performance.md`, `--json FILE` keeps the figures.
+`torch.compile`, `--autocast` has training steps run in bfloat16 where `ox.autocast` and `torch.autocast` would,
+`--markdown` prints a table for `docs/performance.md`, `--json FILE` keeps the figures.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--compile", action="store_true", help="torch.compile too, which takes its time")
+    parser.add_argument("--autocast", action="store_true", help="training steps in mixed precision")
     parser.add_argument("--markdown", action="store_true", help="print a table in Markdown")
     parser.add_argument("--json", default=None)
     args = parser.parse_args()
@@ -97,7 +99,7 @@ def main() -> None:
     """Measure and print."""
     args = parse()
     lib = libraries(args.threads)
-    lib["compile"] = args.compile
+    lib["compile"], lib["autocast"] = args.compile, args.autocast
     info = lib["oxon"].build_info()
     if info["profile"] != "release":
         print("warning: oxon was built for development; install it with `pip install .`", file=sys.stderr)
@@ -107,6 +109,7 @@ def main() -> None:
     peers = [name for name in PEERS if name.split()[0] in lib and (name != "torch compile" or args.compile)]
     print(
         f"oxon {info['version']} ({info['isa']}) on {args.threads} threads; {versions}; {args.rounds} rounds"
+        + "; training steps under autocast in bfloat16" * args.autocast
     )
     print(f"{processor()}, {os.cpu_count()} processors, {datetime.date.today()}")
     print("time of the peer / time of oxon: median [95 % interval]\n")

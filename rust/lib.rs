@@ -4,6 +4,10 @@
 // Whether a tensor may be shared between threads depends on wgpu's deeply nested types.
 #![recursion_limit = "256"]
 
+/// An operation makes and drops half a dozen small objects; nodes, layouts and handles live in its free lists.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[macro_use]
 pub mod core;
 #[macro_use]

@@ -1,37 +1,32 @@
-
 // conv: y[image][filter][i][j] = Σ w[filter][c][r][s] · x[image][c][i·stride + r·dilation − padding][…], per group.
 //   m: filters      n: (image, i, j)      k: (c, r, s)
-// Bindings: 0 `a`, which is w, 1 `b`, which is x, 2 `y`.
+// Bindings: 0 `a`, which is w, 1 `b`, which is x, 2 `out`, which is y; then the epilogue's other operands.
 
-fn at_a(group: u32, row: u32, outer: u32, inner: u32) -> Value {
-    return load_a(p.a_offset + ((group * p.m + row) * p.channels + outer) * p.window.x * p.window.y + inner);
+fn classes() -> u32 { return 1u; }
+
+fn open_batch(batch: u32) -> vec2<u32> {
+    digits = vec2<u32>(p.digits_y, p.digits_x);
+    return part_of(batch, p.k);
 }
 
-// Column n of b: the upper left corner of its window.
-fn column_of(group: u32, n: u32) -> Site {
-    let area = p.out.x * p.out.y;
-    let i = n % area / p.out.y;
-    let j = n % p.out.y;
-    let plane = (n / area * p.groups + group) * p.channels;
-    return Site(p.b_offset + plane * p.size.x * p.size.y,
-        i * p.stride.x - p.padding.x, j * p.stride.y - p.padding.y);
+fn at_a(batch: u32, row: u32, d: Digits) -> Value {
+    let filter_of = batch % p.groups * p.m + row;
+    return load_a(p.a_offset + filter_of * p.k + (d.outer * digits.x + d.y) * digits.y + d.x);
 }
 
-// How k is made of an outer number and two inner ones, and what one step of each adds to a site.
-fn digits() -> vec2<u32> { return p.window; }
-fn steps() -> Site { return Site(p.size.x * p.size.y, p.dilation.x, p.dilation.y); }
-
-fn at_b(column: Site, k: Site) -> Value {
-    let y = column.y + k.y;
-    let x = column.x + k.x;
-    if (y >= p.size.x || x >= p.size.y) { return Value(0); }
-    return load_b(column.base + k.base + y * p.size.y + x);
+// The upper left corner of the column's window.
+fn site_of(batch: u32, n: u32) -> Site {
+    let area = p.out_y * p.out_x;
+    let i = n % area / p.out_x;
+    let j = n % p.out_x;
+    let plane = (n / area * p.groups + batch % p.groups) * p.channels;
+    return Site(p.b_offset + plane * p.x_y * p.x_x, i * p.stride_y - p.padding_y, j * p.stride_x - p.padding_x);
 }
 
-// Where column n of the product is stored, and how far its rows lie apart.
-fn y_column(batch: u32, n: u32) -> u32 {
-    let area = p.out.x * p.out.y;
-    return p.y_offset + (n / area * p.groups + batch) * p.m * area + n % area;
+// A row of the output, and a place in it.
+fn place_of(batch: u32, row: u32, n: u32) -> vec2<u32> {
+    let area = p.out_y * p.out_x;
+    let plane = (n / area * p.groups + batch % p.groups) * p.m + row;
+    return vec2<u32>(batch / p.groups * p.results / area + plane, n % area);
 }
 
-fn y_row() -> u32 { return p.out.x * p.out.y; }

@@ -1,34 +1,28 @@
-
 // conv_weight: dw[filter][c][r][s] = Σ dy[image][filter][i][j] · x[image][c][i·stride + r·dilation − padding][…],
-// per group, in parts of the sum, each to its own dw; conv_sum.wgsl adds them up.
+// per group.
 //   m: filters      n: (c, r, s)      k: (image, i, j)
-// Bindings: 0 `a`, which is dy, 1 `b`, which is x, 2 `y`, the parts.
+// Bindings: 0 `a`, which is dy, 1 `b`, which is x, 2 `out`, which is dw.
 
-fn at_a(group: u32, row: u32, outer: u32, inner: u32) -> Value {
-    let plane = (outer * p.groups + group) * p.filters + row;
-    return load_a(p.a_offset + plane * p.out.x * p.out.y + inner);
+fn classes() -> u32 { return 1u; }
+
+fn open_batch(batch: u32) -> vec2<u32> {
+    digits = vec2<u32>(p.digits_y, p.digits_x);
+    return part_of(batch, p.k);
 }
 
-fn column_of(group: u32, n: u32) -> Site {
-    let area = p.window.x * p.window.y;
-    let r = n % area / p.window.y;
-    let s = n % p.window.y;
-    let plane = group * p.channels + n / area;
-    return Site(p.b_offset + plane * p.size.x * p.size.y,
-        r * p.dilation.x - p.padding.x, s * p.dilation.y - p.padding.y);
+fn at_a(batch: u32, row: u32, d: Digits) -> Value {
+    let plane = (d.outer * p.groups + batch % p.groups) * p.filters + row;
+    return load_a(p.a_offset + (plane * digits.x + d.y) * digits.y + d.x);
 }
 
-// How k is made of an outer number and two inner ones, and what one step of each adds to a site.
-fn digits() -> vec2<u32> { return p.out; }
-fn steps() -> Site { return Site(p.groups * p.channels * p.size.x * p.size.y, p.stride.x, p.stride.y); }
-
-fn at_b(column: Site, k: Site) -> Value {
-    let y = column.y + k.y;
-    let x = column.x + k.x;
-    if (y >= p.size.x || x >= p.size.y) { return Value(0); }
-    return load_b(column.base + k.base + y * p.size.y + x);
+fn site_of(batch: u32, n: u32) -> Site {
+    let area = p.window_y * p.window_x;
+    let r = n % area / p.window_x;
+    let s = n % p.window_x;
+    let plane = batch % p.groups * p.channels + n / area;
+    return Site(p.b_offset + plane * p.x_y * p.x_x,
+        r * p.dilation_y - p.padding_y, s * p.dilation_x - p.padding_x);
 }
 
-fn y_column(batch: u32, n: u32) -> u32 { return p.y_offset + batch * p.m * p.n + n; }
+fn place_of(batch: u32, row: u32, n: u32) -> vec2<u32> { return vec2<u32>(batch * p.m + row, n); }
 
-fn y_row() -> u32 { return p.n; }

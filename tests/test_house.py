@@ -91,7 +91,7 @@ PYTHON_ARROWS = {
     "optim": {"_core", "autograd"},
     "data": {"_core", "autograd"},
     "models": {"_core", "autograd", "nn"},
-    "train": {"_core", "autograd", "nn", "optim", "data"},
+    "train": {"_core", "amp", "autograd", "nn", "optim", "data"},
 }
 
 

@@ -23,11 +23,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from . import amp as amp
     from . import data as data
     from . import gpu as gpu
     from . import models as models
     from . import nn as nn
     from . import optim as optim
+    from .amp import autocast as autocast
     from .hardware import device as device
     from .hardware import devices as devices
     from .io import load as load
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
     from .train import metrics as metrics
     from .train.summary import summary as summary
 
-_MODULES = ("nn", "optim", "data", "models", "train", "io", "autograd", "profiler", "gpu", "hardware")
+_MODULES = ("amp", "nn", "optim", "data", "models", "train", "io", "autograd", "profiler", "gpu", "hardware")
 _LATER = {
+    "autocast": "amp",
     "device": "hardware",
     "devices": "hardware",
     "load": "io",

@@ -300,6 +300,10 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     if not is_grad_enabled():
         return function(*args)
     state = _core.get_rng_state()
+    regions = [
+        (kind, _core.get_autocast_dtype(kind), _core.is_autocast_enabled(kind)) for kind in ("cpu", "gpu")
+    ]
+    cache = _core.is_autocast_cache_enabled()
     places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
     # As they are now, whatever happens to them in place.
     kept = [_core.asarray(a) if isinstance(a, Tensor) else a for a in args]
@@ -319,9 +323,13 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
         after = _core.get_rng_state()
         _core.set_rng_state(state)
         try:
+            for region in regions:  # the walk back has left them
+                _core._autocast_enter(*region, cache)
             with enable_grad():
                 second = function(*again)
         finally:
+            for _ in regions:
+                _core._autocast_exit()
             _core.set_rng_state(after)
         second = _outputs("checkpoint: the function", second)
         pairs = [(o, g) for o, g in zip(second, grads, strict=True) if g is not None and o.requires_grad]

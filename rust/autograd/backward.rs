@@ -6,7 +6,7 @@ use crate::core::{Error, Result};
 use crate::graph::Tensor;
 use crate::graph::record::{Context, Edge, GradFn, Grads, Leaf, Slot, anomaly_enabled, with_grad};
 use crate::ir::Elementwise as E;
-use crate::ops::{create, elementwise, reduce};
+use crate::ops::{autocast, create, elementwise, reduce};
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ struct Walk {
 pub fn backward(tensors: &[Tensor], seeds: &[Option<Tensor>], keep: bool, create_graph: bool) -> Result<()> {
     let mut walk = Walk::new(keep, None);
     walk.start("backward", tensors, seeds)?;
-    with_grad(create_graph, || walk.run())?;
+    autocast::off(|| with_grad(create_graph, || walk.run()))?;
     for (leaf, grad) in std::mem::take(&mut walk.leaves) {
         accumulate(&leaf, grad, create_graph)?;
     }
@@ -88,7 +88,7 @@ pub fn grad(
     }
     let mut walk = Walk::new(keep, Some(wanted));
     walk.start("grad", outputs, seeds)?;
-    with_grad(create_graph, || walk.run())?;
+    autocast::off(|| with_grad(create_graph, || walk.run()))?;
     let found = walk.wanted.take().unwrap_or_default();
     Ok(inputs.iter().map(|t| Wanted::of(t.edge()).and_then(|key| found[&key].clone())).collect())
 }

@@ -3,6 +3,8 @@
 
 mod arg;
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod combine;
 pub mod conv;
 mod copy;
@@ -77,7 +79,7 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         Kernel::ConvInput { conv } => product::conv_input(*conv, &inputs[0], &inputs[1], out),
         Kernel::ConvWeight { conv } => product::conv_weight(*conv, &inputs[0], &inputs[1], out),
         Kernel::MaxPool { pool } => pools::max(pool, &inputs[0], out, &outputs[1]),
-        Kernel::MaxPoolInput => pools::max_input(&inputs[0], &inputs[1], out),
+        Kernel::MaxPoolInput { .. } => pools::max_input(&inputs[0], &inputs[1], out),
         Kernel::AvgPool { pool } => pools::avg(pool, &inputs[0], out),
         Kernel::AvgPoolInput { pool } => pools::avg_input(pool, &inputs[0], out),
         Kernel::AdaptiveAvgPool => pools::adaptive_avg(&inputs[0], out),

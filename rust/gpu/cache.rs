@@ -1,27 +1,29 @@
 //! A bounded cache that forgets what was not used for long. Nothing here knows what it holds.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::hash::Hash;
 
 /// Two generations of at most `limit` entries: a use brings an entry into the young one, and when that
 /// is full the old one is dropped and the young one grows old. Every operation is O(1).
 pub(super) struct Cache<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    young: FxHashMap<K, V>,
+    old: FxHashMap<K, V>,
     limit: usize,
 }
 
-impl<K: Hash + Eq + Clone, V> Cache<K, V> {
+impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     pub fn new(limit: usize) -> Cache<K, V> {
-        Cache { young: HashMap::new(), old: HashMap::new(), limit }
+        Cache { young: FxHashMap::default(), old: FxHashMap::default(), limit }
     }
 
-    pub fn get(&mut self, key: &K) -> Option<&V> {
-        if !self.young.contains_key(key) {
-            let value = self.old.remove(key)?;
-            self.insert(key.clone(), value);
+    /// A copy of an entry; one look where it is young.
+    pub fn get(&mut self, key: &K) -> Option<V> {
+        if let Some(value) = self.young.get(key) {
+            return Some(value.clone());
         }
-        self.young.get(key)
+        let value = self.old.remove(key)?;
+        self.insert(key.clone(), value.clone());
+        Some(value)
     }
 
     pub fn insert(&mut self, key: K, value: V) {
@@ -51,7 +53,7 @@ mod tests {
         let mut cache = Cache::new(4);
         for i in 0..100 {
             cache.insert(i, i * i);
-            assert_eq!(cache.get(&0), Some(&0), "after {i}");
+            assert_eq!(cache.get(&0), Some(0), "after {i}");
             assert!(cache.len() <= 8);
         }
         assert_eq!(cache.get(&1), None);

@@ -70,6 +70,8 @@ pub(super) struct Shared {
     pub pipelines: Pipelines,
     /// Where kernels report bad indices; all zero but between such a kernel and the next read-back.
     pub bounds: Raw,
+    /// Counts how often kernels that waited for others were recorded.
+    pub epoch: AtomicU64,
     pub recorder: Mutex<Queue>,
     pool: Mutex<Pool>,
     pub staging: Mutex<Vec<wgpu::Buffer>>,
@@ -272,6 +274,7 @@ impl Device {
             limits,
             pipelines,
             bounds,
+            epoch: AtomicU64::new(1),
             recorder,
             pool: Mutex::default(),
             staging: Mutex::default(),
@@ -337,7 +340,8 @@ impl Device {
             bail!(Memory, "{}: {bytes} bytes asked for; its largest buffer has {most}", shared.adapter);
         }
         let size = class(bytes).min(most);
-        let kept = shared.pool.lock().take(size, not_in);
+        let epoch = shared.epoch.load(Ordering::Relaxed);
+        let kept = shared.pool.lock().take(size, not_in, epoch);
         let raw = match kept {
             Some(raw) => raw,
             None => {

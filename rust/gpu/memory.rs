@@ -4,9 +4,10 @@
 
 use super::device::{self, Device};
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is kept for reuse never exceeds the larger of this and the most that was ever in use.
@@ -28,13 +29,15 @@ pub(super) struct Raw {
     /// Unique in the process: the name under which bind groups remember it.
     pub id: u64,
     /// The last batch of the queue that uses it.
-    pub batch: AtomicU64,
+    pub batch: Arc<AtomicU64>,
+    /// In which of the queue's epochs a kernel that waits uses it.
+    pub waits: AtomicU64,
 }
 
 impl Raw {
     pub fn new(wgpu: wgpu::Buffer) -> Raw {
         static IDS: AtomicU64 = AtomicU64::new(0);
-        Raw { wgpu, id: IDS.fetch_add(1, Ordering::Relaxed), batch: AtomicU64::new(0) }
+        Raw { wgpu, id: IDS.fetch_add(1, Ordering::Relaxed), batch: Arc::default(), waits: AtomicU64::new(0) }
     }
 }
 
@@ -94,8 +97,9 @@ pub struct Usage {
 
 #[derive(Default)]
 pub(super) struct Pool {
-    /// Freed buffers by size, each with the moment of its release; the newest last.
-    free: BTreeMap<u64, VecDeque<(u64, Raw)>>,
+    /// Freed buffers by size and name, each with the moment of its release. The first name is handed out first:
+    /// so what repeats itself comes upon the same buffers again, and their bind groups serve again.
+    free: BTreeMap<u64, BTreeMap<u64, (u64, Raw)>>,
     releases: u64,
     usage: Usage,
     /// How many buffers of each size are handed out.
@@ -112,11 +116,16 @@ impl Pool {
         self.usage
     }
 
-    /// A freed buffer of this size, of those that the batch `not_in` does not use.
-    pub fn take(&mut self, size: u64, not_in: Option<u64>) -> Option<Raw> {
+    /// A freed buffer of this size, of those that neither the batch `not_in` uses nor a kernel that waits in this
+    /// epoch, which another could not run beside if it wrote there.
+    pub fn take(&mut self, size: u64, not_in: Option<u64>, epoch: u64) -> Option<Raw> {
         let free = self.free.get_mut(&size)?;
-        let at = free.iter().rposition(|(_, raw)| Some(raw.batch.load(Ordering::Relaxed)) != not_in)?;
-        let (_, raw) = free.remove(at)?;
+        let free_now = |raw: &Raw| {
+            not_in.is_none_or(|batch| raw.batch.load(Ordering::Relaxed) != batch)
+                && raw.waits.load(Ordering::Relaxed) != epoch
+        };
+        let id = *free.iter().find(|(_, (_, raw))| free_now(raw))?.0;
+        let (_, raw) = free.remove(&id)?;
         self.usage.kept -= size;
         Some(raw)
     }
@@ -140,7 +149,7 @@ impl Pool {
             }
         }
         self.releases += 1;
-        self.free.entry(size).or_default().push_back((self.releases, raw));
+        self.free.entry(size).or_default().insert(raw.id, (self.releases, raw));
         self.evict(self.usage.peak.max(KEPT_AT_LEAST))
     }
 
@@ -148,9 +157,11 @@ impl Pool {
     pub fn evict(&mut self, limit: u64) -> Vec<Raw> {
         let mut evicted = vec![];
         while self.usage.kept > limit {
-            let oldest = self.free.iter().filter_map(|(&size, free)| Some((free.front()?.0, size))).min();
-            let Some((_, size)) = oldest else { break };
-            if let Some((_, raw)) = self.free.get_mut(&size).and_then(VecDeque::pop_front) {
+            let all = self.free.iter();
+            let all =
+                all.flat_map(|(&size, free)| free.iter().map(move |(&id, (freed, _))| (freed, size, id)));
+            let Some((_, size, id)) = all.min() else { break };
+            if let Some((_, raw)) = self.free.get_mut(&size).and_then(|free| free.remove(&id)) {
                 self.usage.kept -= size;
                 evicted.push(raw);
             }

@@ -6,23 +6,29 @@
 
 mod adapter;
 mod assign;
+mod attention;
 mod bounds;
 mod cache;
 mod conv;
 mod device;
+mod ending;
 mod fold;
 mod generate;
 mod index;
+mod items;
 mod matmul;
 mod memory;
 mod neighbours;
+mod normalize;
 mod order;
 mod pipeline;
 mod pointwise;
 mod pool;
 mod prelude;
+mod products;
 mod queue;
 mod read;
+mod recurrent;
 mod reduce;
 mod rows;
 mod scan;
@@ -30,10 +36,12 @@ mod scatter;
 mod shaders;
 mod softmax;
 mod sort;
+mod speed;
 mod stored;
 mod strided;
 #[cfg(test)]
 mod tests;
+mod together;
 mod wgsl;
 
 pub use adapter::{ADAPTER_VARIABLE, Adapter, Kind};
@@ -43,7 +51,9 @@ pub use device::{
     set_limit, suffix, transfers,
 };
 pub use memory::{Buffer, Usage};
+pub use queue::dispatches;
 pub use shaders::all as all_shaders;
+pub use speed::{Recording, Speed, speed, watch};
 
 use crate::bail;
 use crate::core::{DType, Layout, Result, Scalar, Shape};
@@ -99,14 +109,17 @@ pub fn try_out(at: usize) -> Result<()> {
     }
 }
 
-/// Kernels that operations compose of others on this backend and never record here, by [`Kernel::name`].
-/// Each may leave the list with a shader of its own.
-pub const COMPOSED: &[&str] =
-    &["attention", "attention_input", "normalize", "normalize_input", "recurrent", "recurrent_input"];
-
-/// Records one kernel. Outputs are row-major and as large as their shapes say; the first may be the very
+/// Records one kernel, which may take several dispatches. Outputs are row-major and as large as their shapes
+/// say; the first may be the very
 /// buffer of a row-major input of the same size that nobody else reads.
 pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
+    let start = speed::clock();
+    let result = record(kernel, inputs, outputs);
+    speed::note(speed::Noted::Run, start);
+    result
+}
+
+fn record(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
     let Some(out) = outputs.first() else { return Ok(()) };
     let device = out.buffer.device();
     device.shared().check()?;
@@ -128,6 +141,12 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         Kernel::Matmul { epilogue } => matmul::run(epilogue.as_ref(), inputs, out),
         Kernel::Reduce { op, axes, map } => reduce::reduce(name, *op, *axes, map, inputs, out),
         Kernel::Moments { axes, map } => reduce::moments(*axes, map, inputs, outputs),
+        Kernel::Normalize { centred, eps, weight, bias } => {
+            normalize::normalize([*centred, *weight, *bias], *eps, inputs, outputs)
+        }
+        Kernel::NormalizeInput { centred, weight, bias } => {
+            normalize::normalize_input([*centred, *weight, *bias], inputs, outputs)
+        }
         Kernel::ArgReduce { largest, axis } => reduce::arg_reduce(name, *largest, *axis, &inputs[0], out),
         Kernel::Scan { op, axis } => scan::scan(name, *op, *axis, &inputs[0], out),
         Kernel::Softmax { log, map } => softmax::softmax(name, *log, map, inputs, out),
@@ -148,17 +167,17 @@ pub fn run(kernel: &Kernel, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<
         Kernel::AdaptiveAvgPool => pool::avg(name, None, &inputs[0], out),
         Kernel::AvgPoolInput { pool } => pool::avg_input(name, Some(pool), &inputs[0], out),
         Kernel::AdaptiveAvgPoolInput => pool::avg_input(name, None, &inputs[0], out),
-        Kernel::MaxPoolInput => scatter::max_pool_input(&inputs[0], &inputs[1], out),
+        Kernel::MaxPoolInput { pool } => pool::max_input(name, pool.as_ref(), &inputs[0], &inputs[1], out),
         Kernel::Assign { window, mode } => assign::assign(window, *mode, &inputs[0], &inputs[1], out),
         Kernel::Concat { axis } => assign::concat(*axis, inputs, out),
 
-        Kernel::Attention { .. }
-        | Kernel::AttentionInput { .. }
-        | Kernel::Normalize { .. }
-        | Kernel::NormalizeInput { .. }
-        | Kernel::Recurrent { .. }
-        | Kernel::RecurrentInput { .. } => {
-            bail!(Device, "{name}: on the GPU this is composed of other kernels")
+        Kernel::Attention { causal, scale } => attention::attention(*causal, *scale, inputs, outputs),
+        Kernel::AttentionInput { causal, scale } => {
+            attention::attention_input(*causal, *scale, inputs, outputs)
+        }
+        Kernel::Recurrent { cell, reverse } => recurrent::recurrent(*cell, *reverse, inputs, outputs),
+        Kernel::RecurrentInput { cell, reverse } => {
+            recurrent::recurrent_input(*cell, *reverse, inputs, outputs)
         }
     }
 }

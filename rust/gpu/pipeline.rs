@@ -39,6 +39,8 @@ impl Parameters {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     Pointwise(pointwise::Structure),
+    /// Several segments of one structure.
+    Together(pointwise::Structure, usize),
     /// A hand-written shader: its name and the constants that specialise it.
     Shader(&'static str, Vec<u32>),
     /// The same with a fused prologue.
@@ -96,7 +98,7 @@ impl Pipelines {
         source: impl FnOnce() -> Result<Source>,
     ) -> Result<Arc<Pipeline>> {
         if let Some(pipeline) = self.made.lock().get(key) {
-            return Ok(pipeline.clone());
+            return Ok(pipeline);
         }
         let pipeline = Arc::new(self.compile(shared, &source()?)?);
         self.made.lock().insert(key.clone(), pipeline.clone());

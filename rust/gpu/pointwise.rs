@@ -10,7 +10,7 @@ use super::device::Shared;
 use super::memory::Buffer;
 use super::pipeline::{Key, Parameters, Source};
 use super::queue::Binding;
-use super::{Out, View, prelude, wgsl};
+use super::{Out, View, prelude, together, wgsl};
 use crate::bail;
 use crate::core::{DType, Layout, Result, Shape};
 use crate::ir::kernel::Fused;
@@ -99,32 +99,39 @@ impl Call<'_> {
         }
         let rank = if classes.contains(&Class::Strided) { axes.sizes.len() } else { 0 };
 
-        let groups = grid((count as u64).div_ceil(4 * LANES));
-        let mut words: SmallVec<[u32; 32]> = SmallVec::new();
-        words.extend([count as u32, groups[0] * LANES as u32]);
-        words.extend(axes.sizes[..rank].iter().map(|&size| size as u32));
+        let mut places: SmallVec<[u32; 32]> = axes.sizes[..rank].iter().map(|&size| size as u32).collect();
         let (of_inputs, of_outputs) = windows.split_at(layouts.len());
         for (i, (layout, window)) in layouts.iter().zip(of_inputs).enumerate() {
             let offset = layout.offset - window.first;
             match classes[i] {
-                Class::Quads => words.push((offset / 4) as u32),
-                Class::Single => words.push(offset as u32),
+                Class::Quads => places.push((offset / 4) as u32),
+                Class::Single => places.push(offset as u32),
                 Class::Strided => {
-                    words.push(offset as u32);
-                    words.extend(axes.strides.iter().map(|strides| strides[i] as u32));
+                    places.push(offset as u32);
+                    places.extend(axes.strides.iter().map(|strides| strides[i] as u32));
                 }
             }
         }
-        words.extend(of_outputs.iter().map(|window| ((start - window.first) / 4) as u32));
+        places.extend(of_outputs.iter().map(|window| ((start - window.first) / 4) as u32));
+        let mut scalars: SmallVec<[u32; 8]> = SmallVec::new();
         for (&dtype, &value) in self.fused.program.scalars.iter().zip(&self.fused.scalars) {
-            wgsl::scalar_words(dtype, value, &mut words);
+            wgsl::scalar_words(dtype, value, &mut scalars);
         }
 
-        let parameters = self.shared.parameters(words.len());
+        let parameters = self.shared.parameters(2 + places.len() + scalars.len());
         let structure = Structure { program: self.fused.program.clone(), classes, rank, parameters };
+        let bindings: SmallVec<[Binding<'_>; 8]> = windows.iter().map(|window| window.binding).collect();
         let key = Key::Pointwise(structure.clone());
         let pipeline = self.shared.pipelines.get(self.shared, &key, || source(self.op, &structure))?;
-        let bindings: SmallVec<[Binding<'_>; 8]> = windows.iter().map(|window| window.binding).collect();
+        if rank == 0 && count <= together::MOST {
+            let count = count as u32;
+            let mut recorder = self.shared.recorder();
+            return recorder.wait(self.shared, self.op, structure, (count, &places, &scalars), &bindings);
+        }
+        let groups = grid((count as u64).div_ceil(4 * LANES));
+        let mut words: SmallVec<[u32; 32]> = SmallVec::from_slice(&[count as u32, groups[0] * LANES as u32]);
+        words.extend(places);
+        words.extend(scalars);
         self.shared.recorder().dispatch(self.shared, &pipeline, &bindings, &words, groups)
     }
 
@@ -162,6 +169,7 @@ impl Call<'_> {
 }
 
 /// A part of a buffer, counted in elements.
+#[derive(Clone)]
 pub(super) struct Window<'a> {
     pub binding: Binding<'a>,
     /// The element at which the part begins.
@@ -251,35 +259,49 @@ impl Axes {
     }
 }
 
-/// The kernel of a structure.
-pub(super) fn source(op: &str, structure: &Structure) -> Result<Source> {
-    let Structure { program, classes, rank, parameters } = structure;
-    let mut bindings = String::new();
-    let mut fields = String::from("    count: u32,\n    row: u32,\n");
+/// The bindings of operands and results from `first` on, and the parameters that say where they lie; all their names
+/// begin with `prefix`.
+pub(super) fn operands(structure: &Structure, prefix: &str, first: usize) -> (String, String) {
+    let Structure { program, classes, rank, .. } = structure;
+    let (mut bindings, mut fields) = (String::new(), String::new());
     let mut bind = |name: &str, index: usize, element: &str| {
-        let _ = writeln!(
-            bindings,
-            "@group(0) @binding({index}) var<storage, read_write> {name}: array<{element}>;"
-        );
+        bindings += &super::rows::binding(&format!("{prefix}{name}"), first + index, element);
     };
-    for axis in 0..*rank {
-        let _ = writeln!(fields, "    size{axis}: u32,");
-    }
     for (i, (&dtype, &class)) in program.inputs.iter().zip(classes).enumerate() {
         bind(&format!("in{i}"), i, &wgsl::storage(dtype, class == Class::Quads));
-        let _ = writeln!(fields, "    in{i}_offset: u32,");
+        let _ = writeln!(fields, "    {prefix}in{i}_offset: u32,");
         for axis in (0..*rank).filter(|_| class == Class::Strided) {
-            let _ = writeln!(fields, "    in{i}_stride{axis}: u32,");
+            let _ = writeln!(fields, "    {prefix}in{i}_stride{axis}: u32,");
         }
     }
     for (i, &reg) in program.outputs.iter().enumerate() {
         bind(&format!("out{i}"), program.inputs.len() + i, &wgsl::storage(program.dtype(reg), true));
-        let _ = writeln!(fields, "    out{i}_offset: u32,");
+        let _ = writeln!(fields, "    {prefix}out{i}_offset: u32,");
     }
+    (bindings, fields)
+}
+
+/// The kernel of a structure.
+pub(super) fn source(op: &str, structure: &Structure) -> Result<Source> {
+    let Structure { program, rank, parameters, .. } = structure;
+    let mut fields = String::from("    count: u32,\n    row: u32,\n");
+    for axis in 0..*rank {
+        let _ = writeln!(fields, "    size{axis}: u32,");
+    }
+    let (bindings, places) = operands(structure, "", 0);
+    fields += &places;
     for (i, &dtype) in program.scalars.iter().enumerate() {
         fields += &wgsl::scalar_fields(dtype, i);
     }
-    let text = format!("{}\n{}", wgsl::body(program)?, main(structure));
+    let text = format!(
+        "{}\n@compute @workgroup_size({LANES})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{
+    let quad = group.y * p.row + group.x * {LANES}u + lane;
+    if (quad >= (p.count + 3u) / 4u) {{ return; }}
+{}}}\n",
+        wgsl::body(program)?,
+        statements(structure, "")
+    );
     let functions = prelude::needed(&text);
     let declaration = parameters.declaration();
     Ok(Source {
@@ -291,7 +313,7 @@ pub(super) fn source(op: &str, structure: &Structure) -> Result<Source> {
 }
 
 /// The names of a program's first operations, for errors and debuggers.
-fn label(op: &str, program: &Program) -> String {
+pub(super) fn label(op: &str, program: &Program) -> String {
     let mut steps = program.steps.iter().map(|step| match step {
         crate::ir::Step::Apply { op, .. } => op.name(),
         crate::ir::Step::Cast { to, .. } => to.name(),
@@ -304,16 +326,11 @@ fn label(op: &str, program: &Program) -> String {
     }
 }
 
-/// The entry point: where this invocation's elements lie, four calls of `body`, and the stores.
-fn main(structure: &Structure) -> String {
+/// What an invocation does with the quad `quad`: where its elements lie, four calls of `body`, and the stores. Names of
+/// operands begin with `prefix`.
+pub(super) fn statements(structure: &Structure, prefix: &str) -> String {
     let Structure { program, classes, rank, .. } = structure;
-    let mut text = format!(
-        "@compute @workgroup_size({LANES})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{
-    let quad = group.y * p.row + group.x * {LANES}u + lane;
-    if (quad >= (p.count + 3u) / 4u) {{ return; }}
-"
-    );
+    let mut text = String::new();
     if *rank > 0 {
         text += "    var rest = quad * 4u;\n";
         for axis in (1..*rank).rev() {
@@ -324,12 +341,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (i, (&dtype, &class)) in program.inputs.iter().zip(classes).enumerate() {
         let _ = match class {
             Class::Quads if dtype.size() <= 4 => {
-                writeln!(text, "    let at{i} = p.in{i}_offset + quad;\n    let quad{i} = in{i}[at{i}];")
+                writeln!(
+                    text,
+                    "    let at{i} = p.{prefix}in{i}_offset + quad;\n    let quad{i} = {prefix}in{i}[at{i}];"
+                )
             }
-            Class::Quads => writeln!(text, "    let at{i} = p.in{i}_offset + quad;"),
+            Class::Quads => writeln!(text, "    let at{i} = p.{prefix}in{i}_offset + quad;"),
             Class::Single => {
-                let offset = format!("p.in{i}_offset");
-                writeln!(text, "    let one{i} = {};", wgsl::load(dtype, &format!("in{i}"), &offset))
+                let offset = format!("p.{prefix}in{i}_offset");
+                writeln!(text, "    let one{i} = {};", wgsl::load(dtype, &format!("{prefix}in{i}"), &offset))
             }
             Class::Strided => Ok(()),
         };
@@ -337,13 +357,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for lane in 0..4 {
         let mut arguments = vec![];
         for (i, (&dtype, &class)) in program.inputs.iter().zip(classes).enumerate() {
-            let name = format!("in{i}");
+            let name = format!("{prefix}in{i}");
             arguments.push(match class {
                 Class::Quads => wgsl::load_lane(dtype, &name, &format!("at{i}"), &format!("quad{i}"), lane),
                 Class::Single => format!("one{i}"),
                 Class::Strided => {
-                    let place: String = (0..*rank).map(|a| format!(" + c{a} * p.in{i}_stride{a}")).collect();
-                    let _ = writeln!(text, "    let at{i}_{lane} = p.in{i}_offset{place};");
+                    let place: String =
+                        (0..*rank).map(|a| format!(" + c{a} * p.{prefix}in{i}_stride{a}")).collect();
+                    let _ = writeln!(text, "    let at{i}_{lane} = p.{prefix}in{i}_offset{place};");
                     wgsl::load(dtype, &name, &format!("at{i}_{lane}"))
                 }
             });
@@ -355,10 +376,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     for (i, &reg) in program.outputs.iter().enumerate() {
         let values = [0, 1, 2, 3].map(|lane| format!("y_{lane}.y{i}"));
-        let at = format!("(p.out{i}_offset + quad)");
-        text += &wgsl::store_quad(program.dtype(reg), &format!("out{i}"), &at, values);
+        let at = format!("(p.{prefix}out{i}_offset + quad)");
+        text += &wgsl::store_quad(program.dtype(reg), &format!("{prefix}out{i}"), &at, values);
     }
-    text + "}\n"
+    text
 }
 
 /// Moves the coordinates on by one element; past the end they begin anew, so that no place is outside.

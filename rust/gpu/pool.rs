@@ -1,12 +1,13 @@
 //! Pools over the last two axes: maxima with their places, averages and the gradient of these, for windows
-//! that slide and for the bins of adaptive pools. The gradient of maxima is a scatter.
+//! that slide and for the bins of adaptive pools. In gradients each element of the input looks for its windows.
 
 use super::assign::by_entries;
+use super::conv::dense;
 use super::device::Shared;
 use super::pipeline::{Parameters, Source};
 use super::pointwise::{Axes, Half, LANES, Window, grid, halves};
 use super::queue::Binding;
-use super::shaders::{AVG_POOL, AVG_POOL_INPUT, Launch, MAX_POOL, Shader};
+use super::shaders::{AVG_POOL, AVG_POOL_INPUT, Launch, MAX_POOL, MAX_POOL_INPUT, Shader};
 use super::wgsl::{self, Type};
 use super::{Out, View, strided};
 use crate::bail;
@@ -24,17 +25,31 @@ pub(super) fn max(
     places: Option<&Out<'_>>,
 ) -> Result<()> {
     let Some(places) = places else { bail!(Device, "{op}: needs room for places") };
-    Call::new(op, &MAX_POOL, pool, x, out, Some(places))?.run()
+    Call::new(op, &MAX_POOL, pool, x, out, Some(places), None)?.run()
+}
+
+/// The gradient of [`max`], from dy and the places that it found.
+pub(super) fn max_input(
+    op: &'static str,
+    pool: Option<&Pool2d>,
+    dy: &View<'_>,
+    places: &View<'_>,
+    out: &Out<'_>,
+) -> Result<()> {
+    if places.layout.shape != dy.layout.shape || places.dtype != DType::I64 {
+        bail!(Shape, "{op}: places {} do not fit {}", places.layout.shape, dy.layout.shape);
+    }
+    dense(op, places, |places| Call::new(op, &MAX_POOL_INPUT, pool, dy, out, None, Some(places))?.run())
 }
 
 /// The average of every window, or of every bin.
 pub(super) fn avg(op: &'static str, pool: Option<&Pool2d>, x: &View<'_>, out: &Out<'_>) -> Result<()> {
-    Call::new(op, &AVG_POOL, pool, x, out, None)?.run()
+    Call::new(op, &AVG_POOL, pool, x, out, None, None)?.run()
 }
 
 /// The gradient of [`avg`].
 pub(super) fn avg_input(op: &'static str, pool: Option<&Pool2d>, dy: &View<'_>, out: &Out<'_>) -> Result<()> {
-    Call::new(op, &AVG_POOL_INPUT, pool, dy, out, None)?.run()
+    Call::new(op, &AVG_POOL_INPUT, pool, dy, out, None, None)?.run()
 }
 
 /// Sizes and steps that the shaders count with.
@@ -47,6 +62,8 @@ struct Call<'a> {
     x: &'a View<'a>,
     out: &'a Out<'a>,
     places: Option<&'a Out<'a>>,
+    /// The places that were found, row-major.
+    found: Option<&'a View<'a>>,
 }
 
 impl<'a> Call<'a> {
@@ -57,6 +74,7 @@ impl<'a> Call<'a> {
         x: &'a View<'a>,
         out: &'a Out<'a>,
         places: Option<&'a Out<'a>>,
+        found: Option<&'a View<'a>>,
     ) -> Result<Call<'a>> {
         let (from, to) = (&x.layout.shape, out.shape);
         if from.rank() != 4 || to.rank() != 4 || from[..2] != to[..2] {
@@ -71,10 +89,10 @@ impl<'a> Call<'a> {
         if !sizes(2) || !sizes(3) || pool.is_none() && !(bins(2) && bins(3)) {
             bail!(Device, "{op}: planes of {from} and {to} are too large for the GPU; use the CPU");
         }
-        if to.count() > 0 && from.count() == 0 && !std::ptr::eq(shader, &AVG_POOL_INPUT) {
+        if to.count() > 0 && from.count() == 0 && !shader.is_gradient() {
             bail!(Shape, "{op}: input {from} has nothing to pool");
         }
-        Ok(Call { op, shader, pool, x, out, places })
+        Ok(Call { op, shader, pool, x, out, places, found })
     }
 
     fn run(&self) -> Result<()> {
@@ -110,11 +128,14 @@ impl<'a> Call<'a> {
         let count = shape.count();
         let groups = grid((count as u64).div_ceil(4 * LANES));
         let quad = |window: Option<&Window<'_>>| window.map_or(0, |w| ((start - w.first) / 4) as u32);
-        let mut words =
-            vec![count as u32, groups[0] * LANES as u32, quad(windows.get(1)), quad(windows.get(2))];
+        let places = match (self.found, windows.get(2)) {
+            (Some(found), Some(window)) => (self.first_place(found, start) - window.first) as u32,
+            (_, window) => quad(window),
+        };
+        let mut words = vec![count as u32, groups[0] * LANES as u32, quad(windows.get(1)), places];
         // Of the input and of the output of the pool, whichever way the kernel goes.
         let (mut input, mut output) = (&layout.shape, &shape);
-        if std::ptr::eq(self.shader, &AVG_POOL_INPUT) {
+        if self.shader.is_gradient() {
             std::mem::swap(&mut input, &mut output);
         }
         let mut pair = |pair: [usize; 2]| words.extend(pair.map(|x| x.min(MOST) as u32));
@@ -167,7 +188,32 @@ impl<'a> Call<'a> {
         for out in [Some(self.out), self.places].into_iter().flatten() {
             windows.push(Window::new(shared, out.buffer, start, start + count - 1, out.dtype.size())?);
         }
+        if let Some(found) = self.found {
+            let (low, planes) = (self.first_place(found, start), count / self.area_of_out().max(1));
+            let high = low + (planes * self.area_of_x()).max(1) - 1;
+            windows.push(Window::new(shared, found.buffer, low, high, found.dtype.size())?);
+        }
         Some(windows)
+    }
+
+    fn area_of_out(&self) -> usize {
+        self.out.shape[2] * self.out.shape[3]
+    }
+
+    fn area_of_x(&self) -> usize {
+        self.x.layout.shape[2] * self.x.layout.shape[3]
+    }
+
+    /// The place of the first window of the plane at which element `start` of the output begins.
+    fn first_place(&self, found: &View<'_>, start: usize) -> usize {
+        found.layout.offset + start / self.area_of_out().max(1) * self.area_of_x()
+    }
+}
+
+impl Shader {
+    /// Whether it goes from outputs to inputs.
+    fn is_gradient(&self) -> bool {
+        self.name == AVG_POOL_INPUT.name || self.name == MAX_POOL_INPUT.name
     }
 }
 
@@ -217,7 +263,7 @@ fn store_quad(quad: u32, a: Value, b: Value, c: Value, d: Value) {{\n{}}}\n",
 pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
     let mut all = vec![];
     for &dtype in DType::ALL.iter().filter(|dtype| !matches!(dtype, DType::Bool | DType::F64)) {
-        for shader in [&MAX_POOL, &AVG_POOL, &AVG_POOL_INPUT] {
+        for shader in [&MAX_POOL, &AVG_POOL, &AVG_POOL_INPUT, &MAX_POOL_INPUT] {
             for (rank, adaptive) in [(1, false), (2, true)] {
                 if dtype.is_float() || shader.name == MAX_POOL.name {
                     let text = constants(shader, dtype, rank, adaptive);

@@ -6,12 +6,15 @@ use super::bounds::Checks;
 use super::cache::Cache;
 use super::device::Shared;
 use super::memory::Raw;
-use super::pipeline::Pipeline;
+use super::pipeline::{Key, Pipeline};
+use super::pointwise::{self, Structure};
+use super::speed::{self, Noted};
+use super::together::{self, Bound, Waiting};
 use crate::bail;
 use crate::core::Result;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Kernels a submission holds. Fewer leave the device idle while the next ones are recorded, more delay
 /// its start.
@@ -24,6 +27,14 @@ const UPLOAD_PER_BATCH: u64 = 64 << 20;
 pub(super) const ARENA: u64 = 256 << 10;
 pub(super) const ARENA_WINDOW: u64 = 8 << 10;
 const BIND_GROUPS_KEPT: usize = 1024;
+
+/// How many kernels were recorded, in the life of the process.
+static DISPATCHES: AtomicU64 = AtomicU64::new(0);
+
+/// Kernels recorded so far.
+pub fn dispatches() -> u64 {
+    DISPATCHES.load(Ordering::Relaxed)
+}
 
 /// A part of a buffer that a kernel sees.
 #[derive(Clone, Copy)]
@@ -46,11 +57,16 @@ struct Open {
 pub(super) struct Queue {
     open: Option<Open>,
     kernels: usize,
+    /// Dispatches so far.
+    #[cfg(test)]
+    pub dispatches: usize,
     /// The number of the batch being recorded; buffers remember the last batch that used them.
     batch: u64,
     uploaded: u64,
     /// Of indices, by kernels that were recorded since the last read-back.
     pub checks: Checks,
+    /// Kernels that the next ones may run beside.
+    waiting: Option<Waiting>,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     bind_groups: Cache<BindGroupKey, wgpu::BindGroup>,
     arena: wgpu::Buffer,
@@ -77,9 +93,12 @@ impl Queue {
         Queue {
             open: None,
             kernels: 0,
+            #[cfg(test)]
+            dispatches: 0,
             batch: 1,
             uploaded: 0,
             checks: Checks::default(),
+            waiting: None,
             in_flight: VecDeque::new(),
             bind_groups: Cache::new(BIND_GROUPS_KEPT),
             arena,
@@ -101,7 +120,69 @@ impl Queue {
         parameters: &[u32],
         groups: [u32; 2],
     ) -> Result<()> {
-        let bytes: SmallVec<[u8; 128]> = parameters.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        self.end_waiting(shared)?;
+        let bound: SmallVec<[Bound; 8]> = bindings.iter().map(Bound::of).collect();
+        self.record(shared, pipeline, &bound, parameters, groups)
+    }
+
+    /// Records an elementwise kernel of a structure without strided operands, whose pipeline is there: elements, places and
+    /// scalars are its parameters. It may run later, together with others; before anything else does.
+    pub fn wait(
+        &mut self,
+        shared: &Shared,
+        op: &str,
+        structure: Structure,
+        (count, places, scalars): (u32, &[u32], &[u32]),
+        bindings: &[Binding<'_>],
+    ) -> Result<()> {
+        if !self.waiting.as_ref().is_some_and(|waiting| waiting.takes(&structure, scalars, bindings)) {
+            self.end_waiting(shared)?;
+        }
+        for binding in bindings {
+            binding.raw.batch.store(self.batch, Ordering::Relaxed);
+        }
+        let most = shared.limits.max_storage_buffers_per_shader_stage;
+        let waiting = self.waiting.get_or_insert_with(|| Waiting::new(op, structure, scalars, most));
+        waiting.add(count, places, bindings, shared.epoch.load(Ordering::Relaxed));
+        Ok(())
+    }
+
+    /// Records the kernels that wait.
+    fn end_waiting(&mut self, shared: &Shared) -> Result<()> {
+        let Some(waiting) = self.waiting.take() else { return Ok(()) };
+        shared.epoch.fetch_add(1, Ordering::Relaxed);
+        let Waiting { op, structure, scalars, segments, most } = &waiting;
+        let mut rest = &segments[..];
+        while !rest.is_empty() {
+            let (some, more) = rest.split_at(together::taken(rest.len(), *most));
+            rest = more;
+            let (words, groups) = together::words(some, scalars);
+            let mut structure = structure.clone();
+            structure.parameters = shared.parameters(words.len());
+            let pipeline = match some.len() {
+                1 => shared
+                    .pipelines
+                    .get(shared, &Key::Pointwise(structure.clone()), || pointwise::source(op, &structure))?,
+                n => shared.pipelines.get(shared, &Key::Together(structure.clone(), n), || {
+                    together::source(op, &structure, n)
+                })?,
+            };
+            let bound: SmallVec<[Bound; 8]> = some.iter().flat_map(|one| one.bound.iter().cloned()).collect();
+            self.record(shared, &pipeline, &bound, &words, groups)?;
+        }
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        shared: &Shared,
+        pipeline: &Pipeline,
+        bindings: &[Bound],
+        parameters: &[u32],
+        groups: [u32; 2],
+    ) -> Result<()> {
+        let mut bytes: SmallVec<[u8; 256]> = SmallVec::new();
+        parameters.iter().for_each(|word| bytes.extend_from_slice(&word.to_ne_bytes()));
         let mut place = 0;
         if pipeline.uniform {
             if bytes.len() as u64 > ARENA_WINDOW {
@@ -117,40 +198,21 @@ impl Queue {
             self.arena_bytes.extend_from_slice(&bytes);
         }
         for binding in bindings {
-            binding.raw.batch.store(self.batch, Ordering::Relaxed);
+            binding.batch.store(self.batch, Ordering::Relaxed);
         }
-        let key: BindGroupKey = bindings.iter().map(|b| (b.raw.id, b.offset, b.size)).collect();
-        if self.bind_groups.get(&key).is_none() {
-            let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 8]> = bindings
-                .iter()
-                .zip(0..)
-                .map(|(b, binding)| wgpu::BindGroupEntry {
-                    binding,
-                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                        buffer: &b.raw.wgpu,
-                        offset: b.offset,
-                        size: wgpu::BufferSize::new(b.size),
-                    }),
-                })
-                .collect();
-            // An invalid group would spoil the whole batch, with what other threads recorded.
-            let scope = shared.wgpu.push_error_scope(wgpu::ErrorFilter::Validation);
-            let group = shared.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: None,
-                layout: &pipeline.bindings,
-                entries: &entries,
-            });
-            if let Some(error) = pollster::block_on(scope.pop()) {
-                bail!(Device, "{}: buffers cannot be bound: {error}", shared.adapter);
-            }
-            self.bind_groups.insert(key.clone(), group);
-        }
+        let key: BindGroupKey = bindings.iter().map(|b| (b.id, b.offset, b.size)).collect();
+        let watch = speed::clock();
+        speed::note(Noted::Kernel, watch);
+        let group = match self.bind_groups.get(&key) {
+            Some(group) => group,
+            None => self.bind(shared, pipeline, bindings, key)?,
+        };
         let open = self.open.get_or_insert_with(|| Open::new(shared));
         let pass = open.pass.get_or_insert_with(|| {
             open.encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime()
         });
         pass.set_pipeline(&pipeline.wgpu);
-        pass.set_bind_group(0, self.bind_groups.get(&key), &[]);
+        pass.set_bind_group(0, &group, &[]);
         if pipeline.uniform {
             pass.set_bind_group(1, &self.arena_group, &[place as u32]);
         } else if !bytes.is_empty() {
@@ -158,21 +220,65 @@ impl Queue {
         }
         pass.dispatch_workgroups(groups[0], groups[1], 1);
         self.kernels += 1;
+        #[cfg(test)]
+        {
+            self.dispatches += 1;
+        }
+        DISPATCHES.fetch_add(1, Ordering::Relaxed);
         if self.kernels >= KERNELS_PER_BATCH {
+            let watch = speed::clock();
             self.submit(shared, |_| ())?;
+            speed::note(Noted::Submit, watch);
         }
         Ok(())
     }
 
+    /// A new bind group, which is kept for kernels on the same buffers.
+    fn bind(
+        &mut self,
+        shared: &Shared,
+        pipeline: &Pipeline,
+        bindings: &[Bound],
+        key: BindGroupKey,
+    ) -> Result<wgpu::BindGroup> {
+        let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 8]> = bindings
+            .iter()
+            .zip(0..)
+            .map(|(b, binding)| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &b.wgpu,
+                    offset: b.offset,
+                    size: wgpu::BufferSize::new(b.size),
+                }),
+            })
+            .collect();
+        // An invalid group would spoil the whole batch, with what other threads recorded.
+        let scope = shared.wgpu.push_error_scope(wgpu::ErrorFilter::Validation);
+        let group = shared.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.bindings,
+            entries: &entries,
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            bail!(Device, "{}: buffers cannot be bound: {error}", shared.adapter);
+        }
+        speed::note(Noted::BindGroup, speed::clock());
+        self.bind_groups.insert(key, group.clone());
+        Ok(group)
+    }
+
     /// Records a copy between two buffers, in the order of the kernels around it; everything in bytes and
     /// multiples of 4.
-    pub fn copy(&mut self, shared: &Shared, from: (&Raw, u64), to: (&Raw, u64), bytes: u64) {
+    pub fn copy(&mut self, shared: &Shared, from: (&Raw, u64), to: (&Raw, u64), bytes: u64) -> Result<()> {
+        self.end_waiting(shared)?;
         for raw in [from.0, to.0] {
             raw.batch.store(self.batch, Ordering::Relaxed);
         }
         let open = self.open.get_or_insert_with(|| Open::new(shared));
         open.pass = None;
         open.encoder.copy_buffer_to_buffer(&from.0.wgpu, from.1, &to.0.wgpu, to.1, bytes);
+        Ok(())
     }
 
     /// Writes `bytes` to the start of a buffer, after all that was recorded before.
@@ -204,6 +310,7 @@ impl Queue {
         shared: &Shared,
         last: impl FnOnce(&mut wgpu::CommandEncoder),
     ) -> Result<wgpu::SubmissionIndex> {
+        self.end_waiting(shared)?;
         let mut open = self.open.take().unwrap_or_else(|| Open::new(shared));
         open.pass = None;
         last(&mut open.encoder);

@@ -54,8 +54,8 @@ impl Buffer {
         }
         let shared = self.device().shared();
         shared.check()?;
-        shared.recorder.lock().copy(shared, (self.raw(), from as u64), (to.raw(), at as u64), bytes as u64);
-        Ok(())
+        let (from, to) = ((self.raw(), from as u64), (to.raw(), at as u64));
+        shared.recorder.lock().copy(shared, from, to, bytes as u64)
     }
 }
 

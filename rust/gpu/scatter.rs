@@ -1,5 +1,4 @@
-//! Elements written by index: `scatter`, and `take_input` and `max_pool_input`, which add up what one place
-//! is sent. There are no float atomics: elements are sorted by where they go, stably, and every place has
+//! Elements written by index: `scatter`, and `take_input`, which adds up what one place is sent. There are no float atomics: elements are sorted by where they go, stably, and every place has
 //! one writer, which comes upon its elements in row-major order. Where an index is short along its axis,
 //! each place looks for its elements instead.
 
@@ -71,22 +70,6 @@ pub(super) fn take_input(axis: usize, dy: &View<'_>, index: &View<'_>, out: &Out
     let check = Check { op: "take_input", axis, size };
     let call = Call { mode: Scatter::Add, check, index, source: dy, out, report: true, step: 1, rows };
     call.run(nowhere(&index.layout.shape))
-}
-
-/// The gradient of a maximum over windows: zeros, with every element of `dy` added at its place in its plane.
-pub(super) fn max_pool_input(dy: &View<'_>, places: &View<'_>, out: &Out<'_>) -> Result<()> {
-    adds("max_pool_input", out)?;
-    let (shape, to) = (&places.layout.shape, out.shape);
-    let (&[_, _, rows, columns], &[_, _, height, width]) = (&shape[..], &to[..]) else {
-        bail!(Shape, "max_pool_input: {shape} and {to} are not (N, C, H, W)");
-    };
-    generate::fill(Scalar::Int(0), out)?;
-    let (per, size) = (rows * columns, height * width);
-    let rows = Rows { leads: 1, total: shape.count(), per, size, width: 1 };
-    let check = Check { op: "max_pool_input", axis: 0, size };
-    let call =
-        Call { mode: Scatter::Add, check, index: places, source: dy, out, report: false, step: 1, rows };
-    call.run(nowhere(shape))
 }
 
 /// Place 0 for every element of a shape.

@@ -5,8 +5,8 @@ use super::device::Shared;
 use super::pipeline::{Key, Parameters, Source};
 use super::queue::{Binding, Queue};
 use super::{
-    assign, conv, generate, index, matmul, neighbours, pointwise, pool, prelude, reduce, scan, scatter,
-    softmax, sort,
+    assign, attention, conv, generate, index, matmul, neighbours, normalize, pointwise, pool, prelude,
+    recurrent, reduce, scan, scatter, softmax, sort, speed, together,
 };
 use crate::core::Result;
 
@@ -27,10 +27,22 @@ macro_rules! shader {
 
 shader!(ARANGE "arange" 1 "arange.wgsl");
 shader!(RANDOM "random" 1 "random.wgsl");
-shader!(MATMUL "matmul" 3 "matmul_parameters.wgsl" "matmul.wgsl");
-shader!(MATMUL_SMALL "matmul_small" 3 "matmul_parameters.wgsl" "matmul_small.wgsl");
+shader!(MATMUL_8X8 "matmul_8x8" 3 "matmul_parameters.wgsl" "matmul.wgsl" "tile_8x8.wgsl" "tile.wgsl");
+shader!(MATMUL_4X4 "matmul_4x4" 3 "matmul_parameters.wgsl" "matmul.wgsl" "tile_4x4.wgsl" "tile.wgsl");
+shader!(MATMUL_ONE "matmul_one" 3 "matmul_parameters.wgsl" "matmul_one.wgsl");
+shader!(MATMUL_THIN "matmul_thin" 3 "matmul_parameters.wgsl" "matmul_thin.wgsl");
+shader!(MATMUL_SUM "matmul_sum" 2 "matmul_sum.wgsl");
 shader!(REDUCE "reduce" 2 "combine.wgsl" "reduce.wgsl");
 shader!(SOFTMAX "softmax" 2 "combine.wgsl" "softmax.wgsl");
+shader!(NORMALIZE "normalize" 4 "combine.wgsl" "normalize.wgsl");
+shader!(NORMALIZE_INPUT "normalize_input" 5 "combine.wgsl" "normalize_input.wgsl");
+shader!(ATTENTION "attention" 5 "products.wgsl" "attention_scores.wgsl" "attention_rows.wgsl" "attention.wgsl");
+shader!(ATTENTION_QUERY "attention_query" 7 "products.wgsl" "attention_scores.wgsl" "attention_rows.wgsl" "attention_query.wgsl");
+shader!(ATTENTION_KEY "attention_key" 8 "products.wgsl" "attention_scores.wgsl" "attention_key.wgsl");
+shader!(RECURRENT_STEPS "recurrent_steps" 6 "recurrent_cell.wgsl" "recurrent_forward.wgsl" "recurrent_steps.wgsl");
+shader!(RECURRENT_STEP "recurrent_step" 7 "products.wgsl" "recurrent_cell.wgsl" "recurrent_forward.wgsl" "recurrent_step.wgsl");
+shader!(RECURRENT_INPUT_STEPS "recurrent_input_steps" 8 "recurrent_cell.wgsl" "recurrent_backward.wgsl" "recurrent_input_steps.wgsl");
+shader!(RECURRENT_INPUT_STEP "recurrent_input_step" 9 "products.wgsl" "recurrent_cell.wgsl" "recurrent_backward.wgsl" "recurrent_input_step.wgsl");
 shader!(SCAN "scan" 3 "scan.wgsl");
 shader!(SCAN_SERIAL "scan_serial" 3 "scan_serial.wgsl");
 shader!(SORT_TILE "sort_tile" 1 "sort_parameters.wgsl" "sort_tile.wgsl");
@@ -45,17 +57,22 @@ shader!(SCATTER_KEYS "scatter_keys" 3 "scatter_keys.wgsl" "pick.wgsl");
 shader!(MAX_POOL "max_pool" 3 "pool.wgsl" "max_pool.wgsl");
 shader!(AVG_POOL "avg_pool" 2 "pool.wgsl" "avg_pool.wgsl");
 shader!(AVG_POOL_INPUT "avg_pool_input" 2 "pool.wgsl" "avg_pool_input.wgsl");
-shader!(CONV "conv" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_tile.wgsl");
+shader!(MAX_POOL_INPUT "max_pool_input" 3 "pool.wgsl" "max_pool_input.wgsl");
+shader!(CONV_8X8 "conv_8x8" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_matrix.wgsl" "conv_blocks.wgsl" "tile_8x8.wgsl" "tile.wgsl");
+shader!(CONV_4X4 "conv_4x4" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_matrix.wgsl" "conv_blocks.wgsl" "tile_4x4.wgsl" "tile.wgsl");
+shader!(CONV_INPUT_8X8 "conv_input_8x8" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_8x8.wgsl" "tile.wgsl");
+shader!(CONV_INPUT_4X4 "conv_input_4x4" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_4x4.wgsl" "tile.wgsl");
+shader!(CONV_WEIGHT_8X8 "conv_weight_8x8" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_8x8.wgsl" "tile.wgsl");
+shader!(CONV_WEIGHT_4X4 "conv_weight_4x4" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_4x4.wgsl" "tile.wgsl");
 shader!(CONV_DIRECT "conv_direct" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_direct.wgsl");
-shader!(CONV_INPUT "conv_input" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_tile.wgsl");
 shader!(CONV_INPUT_DIRECT "conv_input_direct" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_direct.wgsl");
-shader!(CONV_WEIGHT "conv_weight" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_tile.wgsl");
-shader!(CONV_WEIGHT_DIRECT "conv_weight_direct" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_direct.wgsl");
-shader!(CONV_SUM "conv_sum" 2 "conv_sum.wgsl");
+shader!(CONV_WEIGHT_REDUCE "conv_weight_reduce" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_reduce.wgsl");
+shader!(CONV_DEPTHWISE "conv_depthwise" 3 "conv_depthwise.wgsl");
 shader!(NEIGHBOURS "neighbours" 1 "neighbours.wgsl");
 shader!(RANK "rank" 2 "rank.wgsl");
 shader!(RADIX_COUNT "radix_count" 2 "radix.wgsl" "radix_count.wgsl");
 shader!(RADIX_SCAN "radix_scan" 1 "radix_scan.wgsl");
+shader!(MULTIPLY_ADDS "multiply_adds" 1 "multiply_adds.wgsl");
 shader!(RADIX_MOVE "radix_move" 3 "radix.wgsl" "radix_move.wgsl");
 
 impl Shader {
@@ -112,18 +129,23 @@ pub fn all() -> Vec<(String, String)> {
     for parameters in [Parameters::Immediates, Parameters::Uniform] {
         for variants in [
             assign::variants(parameters),
+            attention::variants(parameters),
             conv::variants(parameters),
             generate::variants(parameters),
             index::variants(parameters),
             matmul::variants(parameters),
             neighbours::variants(parameters),
+            normalize::variants(parameters),
             pointwise::variants(parameters),
             pool::variants(parameters),
+            recurrent::variants(parameters),
             reduce::variants(parameters),
             scan::variants(parameters),
             scatter::variants(parameters),
             softmax::variants(parameters),
             sort::variants(parameters),
+            speed::variants(parameters),
+            together::variants(parameters),
         ] {
             for (name, source) in variants {
                 add(format!("{name} {parameters:?}"), source.wgsl);

@@ -255,7 +255,7 @@ fn wide(op: Elementwise, ty: Type, args: &[&str]) -> Option<String> {
 }
 
 /// A value of `dtype`'s computing type brought into the range that its elements have.
-fn narrow(dtype: DType, value: String) -> String {
+pub(super) fn narrow(dtype: DType, value: String) -> String {
     match dtype {
         DType::I8 => format!("(({value} << 24u) >> 24u)"),
         DType::I16 => format!("(({value} << 16u) >> 16u)"),

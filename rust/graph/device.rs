@@ -63,7 +63,7 @@ impl fmt::Display for Device {
 #[cfg(feature = "gpu")]
 pub mod gpus {
     use super::{Device, Result, gpu};
-    pub use gpu::{Listed, Usage, adapters, looked};
+    pub use gpu::{Listed, Recording, Speed, Usage, adapters, dispatches, looked, watch};
 
     /// The memory in use on a device and its largest holders; none where it is not open.
     pub fn usage(device: Device) -> Option<(Usage, Vec<(u64, usize)>)> {
@@ -94,6 +94,14 @@ pub mod gpus {
     /// Keeps compiled kernels for the next process; this one is about to end.
     pub fn save_pipelines() {
         gpu::save_pipelines();
+    }
+
+    /// What a GPU does at best; opens it.
+    pub fn speed(device: Device) -> Result<Option<Speed>> {
+        match device {
+            Device::Cpu => Ok(None),
+            Device::Gpu(at) => gpu::speed(at as usize).map(Some),
+        }
     }
 
     /// Gives memory that is kept for reuse back to the system.

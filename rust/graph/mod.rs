@@ -8,6 +8,7 @@ pub mod profile;
 pub mod record;
 pub mod run;
 pub mod tensor;
+pub mod trace;
 pub mod window;
 
 pub use device::{Buffer, Device};

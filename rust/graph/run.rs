@@ -45,9 +45,9 @@ pub fn set_interrupted(check: Interrupted) {
 }
 
 /// A node that this thread has claimed.
-struct Claimed {
-    node: Arc<Node>,
-    work: Option<Work>,
+pub(super) struct Claimed {
+    pub node: Arc<Node>,
+    pub work: Option<Work>,
 }
 
 /// Elements of a single operation up to which nothing is won by a plan, by other threads, or by letting
@@ -146,7 +146,7 @@ fn alone(node: &Arc<Node>) -> Option<Work> {
 }
 
 /// Takes the pending nodes that `roots` need, in program order.
-fn claim(roots: Vec<Arc<Node>>) -> Vec<Claimed> {
+pub(super) fn claim(roots: Vec<Arc<Node>>) -> Vec<Claimed> {
     // Dropped after the lock is released: a last reference may run code of another library.
     let mut skipped: Vec<Arc<Node>> = vec![];
     let _claim = CLAIM.lock();
@@ -177,7 +177,7 @@ fn claim(roots: Vec<Arc<Node>>) -> Vec<Claimed> {
 }
 
 /// What the planner may know of the batch.
-fn describe(batch: &[Claimed]) -> Vec<Item> {
+pub(super) fn describe(batch: &[Claimed]) -> Vec<Item> {
     // Strong references to each node from within the batch: one of its own, one an operand.
     let mut inside = vec![1usize; batch.len()];
     let mut places: FxHashMap<(*const Node, usize), SmallVec<[(&Arc<Layout>, u32); 2]>> =
@@ -381,12 +381,21 @@ fn run_one(
     specs: &Specs,
     line: Option<&Arc<str>>,
 ) -> Result<Buffers> {
-    let in_place = matches!(kernel, Kernel::Pointwise(_) | Kernel::Assign { .. });
+    // On a GPU the first output alone may be laid over an operand.
+    let in_place = match kernel {
+        Kernel::Pointwise(_) if device == Device::Cpu => specs.len(),
+        Kernel::Pointwise(_) | Kernel::Assign { .. } => 1,
+        _ => 0,
+    };
+    let mut donors: SmallVec<[usize; 4]> = SmallVec::new();
     let mut buffers = Buffers::new();
     for (n, spec) in specs.iter().enumerate() {
-        let donor = if in_place && n == 0 { donor(kernel, operands, spec) } else { None };
+        let donor = if n < in_place { donor(kernel, operands, spec, &donors) } else { None };
         buffers.push(match donor {
-            Some(i) => operands[i].value.ready().expect("operands have run")?.clone(),
+            Some(i) => {
+                donors.push(i);
+                operands[i].value.ready().expect("operands have run")?.clone()
+            }
             None => Arc::new(Buffer::alloc(device, spec.bytes())?),
         });
     }
@@ -404,11 +413,11 @@ fn run_one(
     Ok(buffers)
 }
 
-/// An operand whose memory may become the first output: of the same size, read from end to end, and
-/// held by this kernel alone.
-fn donor(kernel: &Kernel, operands: &Operands, spec: &Spec) -> Option<usize> {
+/// An operand whose memory may become an output: of the same size, read from end to end, held by this
+/// kernel alone, and given to no other output.
+fn donor(kernel: &Kernel, operands: &Operands, spec: &Spec, taken: &[usize]) -> Option<usize> {
     let candidates = if matches!(kernel, Kernel::Assign { .. }) { 1 } else { operands.len() };
-    (0..candidates).find(|&i| {
+    (0..candidates).filter(|i| !taken.contains(i)).find(|&i| {
         let operand = &operands[i];
         operand.value.spec().bytes() == spec.bytes()
             && operand.dtype().size() == spec.dtype.size()

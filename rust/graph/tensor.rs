@@ -25,6 +25,16 @@ struct Inner {
     family: OnceLock<Arc<()>>,
 }
 
+/// A tensor as long as somebody else holds it. It keeps the tensor's [`Tensor::address`] from being used again.
+pub struct WeakTensor(std::sync::Weak<Inner>);
+
+impl WeakTensor {
+    /// Whether nobody holds the tensor any more.
+    pub fn is_dead(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tensor({}, {}, {})", self.shape(), self.dtype(), self.device())
@@ -115,6 +125,15 @@ impl Tensor {
 
     pub fn edge(&self) -> &Edge {
         &self.0.edge
+    }
+
+    /// Tells this tensor from all others that are there.
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    pub fn downgrade(&self) -> WeakTensor {
+        WeakTensor(Arc::downgrade(&self.0))
     }
 
     pub fn requires_grad(&self) -> bool {

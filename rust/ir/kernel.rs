@@ -188,7 +188,8 @@ pub enum Kernel {
     },
     /// Rows (rows, n), whose neighbours lie side by side, with mean 0, if they are centred, and mean square 1:
     /// `y = (x − μ) r w + b` with `r = 1 / √(σ² + eps)`, a weight (n) and a bias (n) where there are, which
-    /// follow x. Outputs are y, μ (or 0) and r (rows, 1). Float32 and float64 only.
+    /// follow x. Outputs are y, μ (or 0) and r (rows, 1). Float32 and float64, on the GPU half floats too, with
+    /// μ and r in float32.
     Normalize {
         centred: bool,
         eps: f64,
@@ -251,8 +252,10 @@ pub enum Kernel {
     MaxPool {
         pool: Pool2d,
     },
-    /// dy and places, to the gradient of an input of the output's size.
-    MaxPoolInput,
+    /// dy and places, to the gradient of an input of the output's size; of `MaxPool`, or of `AdaptiveMaxPool`.
+    MaxPoolInput {
+        pool: Option<Pool2d>,
+    },
     AvgPool {
         pool: Pool2d,
     },
@@ -266,7 +269,7 @@ pub enum Kernel {
     AdaptiveMaxPool,
 
     /// softmax(scale Q Kᵀ + mask) V of q (…, L, E), k (…, S, E) and v (…, S, V), whose leading sizes are equal
-    /// and whose last axes have neighbours, and maybe a mask (…, L, S) of their dtype. Causal queries i see
+    /// and whose last axes have neighbours, and maybe a mask (…, L, S) of the dtype that computes. Causal queries i see
     /// keys 0 to i. Outputs are (…, L, V) and the logarithms of the sums of exponentials (…, L); a query
     /// that sees no key gives zeros and −∞.
     Attention {
@@ -369,7 +372,7 @@ impl Kernel {
             Kernel::ConvInput { .. } => "conv_input",
             Kernel::ConvWeight { .. } => "conv_weight",
             Kernel::MaxPool { .. } => "max_pool",
-            Kernel::MaxPoolInput => "max_pool_input",
+            Kernel::MaxPoolInput { .. } => "max_pool_input",
             Kernel::AvgPool { .. } => "avg_pool",
             Kernel::AvgPoolInput { .. } => "avg_pool_input",
             Kernel::AdaptiveAvgPool => "adaptive_avg_pool",

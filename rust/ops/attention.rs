@@ -1,8 +1,8 @@
 //! Attention as one kernel that never has all scores in memory; its gradient is another, and is composed of
-//! other operations where it is to be differentiated again. Dropout of weights, gradients of the mask and
-//! devices without the kernel are the business of `nn/functional/attention.py`, which composes them.
+//! other operations where it is to be differentiated again. Dropout of weights and gradients of the mask are the
+//! business of `nn/functional/attention.py`, which composes them.
 
-use super::{cast, create, device, elementwise, matmul, norm, reduce, view};
+use super::{autocast, cast, create, device, elementwise, matmul, norm, reduce, view};
 use crate::bail;
 use crate::core::{DType, Result, Scalar, Shape};
 use crate::graph::node::{Operands, Specs};
@@ -25,14 +25,16 @@ pub fn attention(
     causal: bool,
     scale: f64,
 ) -> Result<Tensor> {
+    if let Some([Some(q), Some(k), Some(v)]) = autocast::cast("attention", [Some(q), Some(k), Some(v)])? {
+        return attention(&q, &k, &v, mask, causal, scale);
+    }
     let given = q.dtype();
     if !given.is_float() || k.dtype() != given || v.dtype() != given {
         bail!(DType, "{OP}: takes floats of one dtype, not {given}, {} and {}", k.dtype(), v.dtype());
     }
-    if device(OP, &[q, k, v])? != Device::Cpu {
-        bail!(Device, "{OP}: attention on {} is composed of other operations", q.device());
-    }
-    let dtype = given.compute();
+    let on = device(OP, &[q, k, v])?;
+    // The GPU's kernel reads half floats as they are, and computes in float32 as well.
+    let dtype = if on == Device::Cpu { given.compute() } else { given };
     let (q, k, v) = (cast::cast(q, dtype)?, cast::cast(k, dtype)?, cast::cast(v, dtype)?);
     let shapes = || format!("{}, {} and {}", q.shape(), k.shape(), v.shape());
     if q.rank() < 2 || k.rank() < 2 || v.rank() < 2 {
@@ -46,7 +48,7 @@ pub fn attention(
     let lead = |t: &Tensor| Shape::new(&t.shape()[..t.rank() - 2]);
     let batch = lead(&q).broadcast(&lead(&k)).and_then(|batch| batch.broadcast(&lead(&v)));
     let Some(batch) = batch else { bail!(Shape, "{OP}: {}: leading sizes do not broadcast", shapes()) };
-    let mask = mask.map(|mask| added(mask, dtype)).transpose()?;
+    let mask = mask.map(|mask| added(mask, given.compute())).transpose()?;
     let mut call = Call { q, k, v, mask: None, causal, scale, batch, value };
     let full = Shape::checked(OP, &call.full(queries, value))?;
     if let Some(mask) = mask {
@@ -59,8 +61,8 @@ pub fn attention(
     }
     let operands = call.operands()?;
     let lse: Shape = call.batch.iter().copied().chain([queries]).collect();
-    let specs = Specs::from_iter([Spec { shape: full, dtype }, Spec { shape: lse, dtype }]);
-    let mut outs = Tensor::pending(Device::Cpu, Kernel::Attention { causal, scale }, operands, specs)?;
+    let specs = Specs::from_iter([Spec { shape: full, dtype }, Spec { shape: lse, dtype: dtype.compute() }]);
+    let mut outs = Tensor::pending(on, Kernel::Attention { causal, scale }, operands, specs)?;
     let lse = outs.pop().expect("two outputs");
     let out = outs.pop().expect("two outputs");
     let seen = out.clone();
@@ -142,14 +144,16 @@ impl Call {
             |(rows, columns)| Ok(Spec { shape: Shape::checked(OP, &self.full(rows, columns))?, dtype });
         let specs = shapes.into_iter().map(spec).collect::<Result<Specs>>()?;
         let kernel = Kernel::AttentionInput { causal: self.causal, scale: self.scale };
-        Ok(Tensor::pending(Device::Cpu, kernel, operands, specs)?.into_vec())
+        Ok(Tensor::pending(self.q.device(), kernel, operands, specs)?.into_vec())
     }
 
     /// The same of operations that are recorded. With P = softmax(scores) and dP = g Vᵀ:
     /// dS = scale P ∘ (dP − Σ P ∘ dP), dQ = dS K, dK = dSᵀ Q, dV = Pᵀ g.
     fn composed(&self, g: &Tensor) -> Result<Vec<Tensor>> {
         let t = matmul::transposed;
-        let mut scores = binary(E::mul, &matmul::matmul(&self.q, &t(&self.k)?)?, self.scale)?;
+        let wide = |x: &Tensor| cast::cast(x, x.dtype().compute());
+        let (q, k, v, g) = (wide(&self.q)?, wide(&self.k)?, wide(&self.v)?, wide(g)?);
+        let mut scores = binary(E::mul, &matmul::matmul(&q, &t(&k)?)?, self.scale)?;
         if let Some(mask) = &self.mask {
             scores = binary(E::add, &scores, mask)?;
         }
@@ -157,7 +161,7 @@ impl Call {
         if self.causal {
             let places = |count: usize| {
                 let (start, step) = (Scalar::Int(0), Scalar::Int(1));
-                create::arange(start, Scalar::Int(count as i64), step, None, Device::Cpu)
+                create::arange(start, Scalar::Int(count as i64), step, None, self.q.device())
             };
             let sees = binary(E::ge, &view::unsqueeze(&places(queries)?, 1)?, &places(keys)?)?;
             scores = elementwise::select(&sees, &scores, f64::NEG_INFINITY)?;
@@ -168,14 +172,11 @@ impl Call {
             binary(E::eq, &reduce::extreme(&scores.detach(), &[axis], true, true)?, f64::NEG_INFINITY)?;
         let scores = elementwise::select(&unseen, 0.0, &scores)?;
         let p = elementwise::select(&unseen, 0.0, &norm::softmax(&scores, axis)?)?;
-        let dp = matmul::matmul(g, &t(&self.v)?)?;
+        let dp = matmul::matmul(&g, &t(&v)?)?;
         let mean = reduce::sum(&binary(E::mul, &p, &dp)?, &[axis], true)?;
         let ds = binary(E::mul, &binary(E::mul, &p, &binary(E::sub, &dp, &mean)?)?, self.scale)?;
-        Ok(vec![
-            matmul::matmul(&ds, &self.k)?,
-            matmul::matmul(&t(&ds)?, &self.q)?,
-            matmul::matmul(&t(&p)?, g)?,
-        ])
+        let found = [matmul::matmul(&ds, &k)?, matmul::matmul(&t(&ds)?, &q)?, matmul::matmul(&t(&p)?, &g)?];
+        found.iter().map(|grad| cast::cast(grad, self.q.dtype())).collect()
     }
 }
 

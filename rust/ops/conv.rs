@@ -2,7 +2,7 @@
 //! linear in each operand and are each other's gradients, so every derivative is again one of them.
 
 use super::rearrange::{self, Pad};
-use super::{cast, device, elementwise, node, rule, view};
+use super::{autocast, cast, device, elementwise, node, rule, view};
 use crate::bail;
 use crate::core::{Result, Scalar, Shape};
 use crate::graph::Tensor;
@@ -14,6 +14,9 @@ pub use crate::ir::conv::Conv2d;
 /// (N, C, H, W) and (K, C/groups, R, S), with a bias (K,), to (N, K, H', W') as [`Conv2d::output`] says;
 /// (C, H, W) counts as a batch of one, which the result loses.
 pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, conv: Conv2d) -> Result<Tensor> {
+    if let Some([Some(x), Some(w), bias]) = autocast::cast("conv2d", [Some(x), Some(w), bias])? {
+        return conv2d(&x, &w, bias.as_ref(), conv);
+    }
     batched("conv2d", x, 3, |x| {
         let (x, w) = operands("conv2d", x, w)?;
         conv.output("conv2d", x.shape(), w.shape())?;
@@ -29,6 +32,9 @@ pub fn conv1d(
     [stride, padding, dilation]: [usize; 3],
     groups: usize,
 ) -> Result<Tensor> {
+    if let Some([Some(x), Some(w), bias]) = autocast::cast("conv1d", [Some(x), Some(w), bias])? {
+        return conv1d(&x, &w, bias.as_ref(), [stride, padding, dilation], groups);
+    }
     let conv = Conv2d { stride: [1, stride], padding: [0, padding], dilation: [1, dilation], groups };
     batched("conv1d", x, 2, |x| {
         lines("conv1d", x, w, |x, w| {
@@ -48,6 +54,9 @@ pub fn conv_transpose2d(
     conv: Conv2d,
     output_padding: [usize; 2],
 ) -> Result<Tensor> {
+    if let Some([Some(x), Some(w), bias]) = autocast::cast("conv_transpose2d", [Some(x), Some(w), bias])? {
+        return conv_transpose2d(&x, &w, bias.as_ref(), conv, output_padding);
+    }
     batched("conv_transpose2d", x, 3, |x| transposed("conv_transpose2d", x, w, bias, conv, output_padding))
 }
 
@@ -60,6 +69,9 @@ pub fn conv_transpose1d(
     groups: usize,
     output_padding: usize,
 ) -> Result<Tensor> {
+    if let Some([Some(x), Some(w), bias]) = autocast::cast("conv_transpose1d", [Some(x), Some(w), bias])? {
+        return conv_transpose1d(&x, &w, bias.as_ref(), [stride, padding, dilation], groups, output_padding);
+    }
     let conv = Conv2d { stride: [1, stride], padding: [0, padding], dilation: [1, dilation], groups };
     batched("conv_transpose1d", x, 2, |x| {
         lines("conv_transpose1d", x, w, |x, w| {

@@ -1,7 +1,7 @@
 //! Einstein's summation: labels name the axes of operands and of the result; labels that the result does
 //! not name are summed over.
 
-use super::{elementwise, matmul, rearrange, reduce, view};
+use super::{autocast, elementwise, matmul, rearrange, reduce, view};
 use crate::bail;
 use crate::core::{Result, Shape};
 use crate::graph::Tensor;
@@ -26,6 +26,8 @@ pub fn einsum(equation: &str, operands: &[&Tensor]) -> Result<Tensor> {
         bail!(Value, "einsum: at least one operand is needed");
     }
     super::device("einsum", operands)?;
+    let operands = autocast::all("einsum", operands)?;
+    let operands: &[&Tensor] = &operands.iter().collect::<Vec<_>>();
     let (inputs, output) = parse(equation, operands)?;
     let mut terms = Vec::with_capacity(operands.len());
     for (tensor, labels) in operands.iter().zip(inputs) {

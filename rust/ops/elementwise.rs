@@ -1,7 +1,7 @@
 //! Operations of the table on tensors: promotion, broadcasting, the node, and the gradient that the
 //! row gives, evaluated with these same operations so that it can be differentiated again.
 
-use super::{cast, create, device, reduce, source, view};
+use super::{autocast, cast, create, device, reduce, source, view};
 use crate::bail;
 use crate::core::{DType, Error, Result, Scalar, Shape};
 use crate::graph::node::Operands;
@@ -63,6 +63,11 @@ pub fn apply(op: Elementwise, args: &[Arg]) -> Result<Tensor> {
     if tensors.is_empty() {
         bail!(DType, "{}: at least one argument must be a tensor", op.name());
     }
+    if autocast::is_active()
+        && let Some(args) = casted(op, args, &tensors)?
+    {
+        return apply(op, &args);
+    }
     let device = device(op.name(), &tensors)?;
     let values = if op.class() == Class::Where { &args[1..] } else { args };
     let found = common_dtype(values)?;
@@ -99,6 +104,17 @@ pub fn apply(op: Elementwise, args: &[Arg]) -> Result<Tensor> {
     let inputs: SmallVec<[&Tensor; 3]> =
         taken.iter().filter_map(|a| if let Arg::Tensor(t) = a { Some(t) } else { None }).collect();
     Ok(record_one(op.name(), &inputs, out.clone(), || Gradient::new(op, taken, &out)))
+}
+
+/// The arguments as autocast asks for them, if they are not so.
+fn casted(op: Elementwise, args: &[Arg], tensors: &[&Tensor]) -> Result<Option<Args>> {
+    let cast = autocast::all(op.name(), tensors)?;
+    if cast.iter().zip(tensors).all(|(cast, t)| cast.dtype() == t.dtype()) {
+        return Ok(None);
+    }
+    let mut cast = cast.into_iter().map(Arg::Tensor);
+    let arg = |arg: &Arg| if let Arg::Tensor(_) = arg { cast.next() } else { Some(arg.clone()) };
+    Ok(Some(args.iter().filter_map(arg).collect()))
 }
 
 /// The node itself; everything has been checked.

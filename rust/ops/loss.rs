@@ -1,7 +1,7 @@
 //! Losses: how far predictions are from targets, elementwise or as one number. They are compositions that
 //! fuse; cross-entropy never writes the softmax down, forward or backward.
 
-use super::{cast, elementwise, float, host, index, node, reduce, rule, view};
+use super::{autocast, cast, elementwise, float, host, index, node, reduce, rule, view};
 use crate::bail;
 use crate::core::{DType, Result, Scalar, Shape};
 use crate::graph::Tensor;
@@ -56,6 +56,9 @@ fn reduced(loss: Tensor, reduction: Reduction) -> Result<Tensor> {
 fn pair(op: &str, x: &Tensor, target: &Tensor) -> Result<(Tensor, Tensor)> {
     if x.shape() != target.shape() {
         bail!(Shape, "{op}: input {} and target {} must have one shape", x.shape(), target.shape());
+    }
+    if let Some([Some(x), Some(target)]) = autocast::cast(op, [Some(x), Some(target)])? {
+        return pair(op, &x, &target);
     }
     let dtype = float(x.dtype().promote(target.dtype()));
     Ok((cast::cast(x, dtype)?, cast::cast(target, dtype)?))
@@ -304,6 +307,7 @@ pub fn nll_loss(
     ignore_index: Option<i64>,
     reduction: Reduction,
 ) -> Result<Tensor> {
+    let x = &autocast::one("nll_loss", x)?;
     let targets = Targets::new("nll_loss", x, target, ignore_index)?;
     let weights = targets.weights("nll_loss", weight, x.dtype())?;
     let mut loss = unary(E::neg, &pick(x, targets.axis, &targets.index)?)?;
@@ -328,6 +332,7 @@ pub fn cross_entropy(
     if !(0.0..=1.0).contains(&label_smoothing) {
         bail!(Value, "{OP}: label_smoothing must be between 0 and 1, got {label_smoothing}");
     }
+    let x = &autocast::one(OP, x)?;
     let dtype = x.dtype();
     let axis = class_axis(OP, x)?;
     let x = cast::cast(x, dtype.compute())?;

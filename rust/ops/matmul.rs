@@ -1,6 +1,6 @@
 //! Matrix products and what is made of them.
 
-use super::{cast, device, elementwise, reduce, source, view};
+use super::{autocast, cast, device, elementwise, reduce, source, view};
 use crate::bail;
 use crate::core::{Result, Shape};
 use crate::graph::Tensor;
@@ -12,6 +12,9 @@ use crate::ir::Kernel;
 /// `a @ b` by the array API's rules: vectors gain an axis that the result loses, leading axes
 /// broadcast.
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if let Some([Some(a), Some(b)]) = autocast::cast("matmul", [Some(a), Some(b)])? {
+        return matmul(&a, &b);
+    }
     let (sa, sb) = (a.shape(), b.shape());
     device("matmul", &[a, b])?;
     if a.rank() == 0 || b.rank() == 0 {
@@ -94,6 +97,9 @@ pub fn transposed(x: &Tensor) -> Result<Tensor> {
 
 /// `x Wᵀ + b` with the weight (out, in).
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    if let Some([Some(x), Some(weight), bias]) = autocast::cast("linear", [Some(x), Some(weight), bias])? {
+        return linear(&x, &weight, bias.as_ref());
+    }
     if weight.rank() != 2 || x.rank() == 0 || x.shape()[x.rank() - 1] != weight.shape()[1] {
         bail!(
             Shape,

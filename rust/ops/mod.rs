@@ -3,6 +3,7 @@
 
 pub mod advanced;
 pub mod attention;
+pub mod autocast;
 pub mod cast;
 pub mod compare;
 pub mod conv;

@@ -1,7 +1,7 @@
 //! Softmax and the normalizations. The latter are moments and elementwise chains, which fuse; they keep
 //! their input and its statistics, not what lies between. Half floats are normalized in float32.
 
-use super::{cast, elementwise, float, node, reduce, rule, view};
+use super::{autocast, cast, elementwise, float, node, reduce, rule, view};
 use crate::bail;
 use crate::core::{Result, Shape};
 use crate::graph::node::{Operands, Specs};
@@ -14,6 +14,7 @@ use elementwise::{binary, unary};
 
 /// `exp(x) / Σ exp(x)` along an axis; integers become float32.
 pub fn softmax(x: &Tensor, axis: usize) -> Result<Tensor> {
+    let x = &autocast::one("softmax", x)?;
     along_last(x, axis, |x, last| {
         let kernel = Kernel::Softmax { log: false, map: Fused::identity(x.dtype()) };
         let y = node(kernel, &[x], x.shape().clone(), x.dtype())?;
@@ -31,6 +32,7 @@ pub fn softmax(x: &Tensor, axis: usize) -> Result<Tensor> {
 
 /// `x − log Σ exp(x)` along an axis; integers become float32.
 pub fn log_softmax(x: &Tensor, axis: usize) -> Result<Tensor> {
+    let x = &autocast::one("log_softmax", x)?;
     along_last(x, axis, |x, last| {
         let kernel = Kernel::Softmax { log: true, map: Fused::identity(x.dtype()) };
         let y = node(kernel, &[x], x.shape().clone(), x.dtype())?;
@@ -85,7 +87,7 @@ struct Statistics {
 }
 
 impl Normalize {
-    /// Whether the rows' own kernel does it: whole last axes that a core's cache holds, on the CPU.
+    /// Whether the rows' own kernel does it: whole last axes that a core's cache holds.
     fn by_rows(&self) -> bool {
         /// Elements of a row.
         const LONGEST: usize = 64 << 10;
@@ -93,15 +95,19 @@ impl Normalize {
         let last = &self.x.shape()[lead..];
         let flat = |t: &Option<Tensor>| t.as_ref().is_none_or(|t| t.shape()[..] == *last);
         let trailing = self.axes.iter().copied().eq(lead..self.x.rank());
-        self.x.device() == Device::Cpu
-            && trailing
-            && (1..=LONGEST).contains(&last.iter().product())
-            && flat(&self.weight)
-            && flat(&self.bias)
+        trailing && (1..=LONGEST).contains(&last.iter().product()) && flat(&self.weight) && flat(&self.bias)
     }
 
-    fn value(self, name: &'static str) -> Result<Tensor> {
-        if self.by_rows() { self.rows(name) } else { Ok(self.run(name)?.0) }
+    /// `y` in the dtype of `given`, of which x is a wider copy: half floats that the rows' kernel reads as they are do
+    /// not need it.
+    fn value(mut self, name: &'static str, given: &Tensor) -> Result<Tensor> {
+        if !self.by_rows() {
+            return cast::cast(&self.run(name)?.0, given.dtype());
+        }
+        if given.device() != Device::Cpu {
+            self.x = given.clone();
+        }
+        cast::cast(&self.rows(name)?, given.dtype())
     }
 
     /// `y` by the rows' own kernel.
@@ -119,9 +125,9 @@ impl Normalize {
             bias: self.bias.is_some(),
         };
         let dtype = self.x.dtype();
-        let column = Spec { shape: Shape::new(&[shape[0], 1]), dtype };
+        let column = Spec { shape: Shape::new(&[shape[0], 1]), dtype: dtype.compute() };
         let specs = Specs::from_iter([Spec { shape: shape.clone(), dtype }, column.clone(), column]);
-        let mut outs = Tensor::pending(Device::Cpu, kernel, operands, specs)?;
+        let mut outs = Tensor::pending(self.x.device(), kernel, operands, specs)?;
         let (scale, mean) = (outs.pop().expect("three outputs"), outs.pop().expect("three outputs"));
         let y = view::reshape(&outs[0], self.x.shape())?.as_own();
         let (x, weight, bias) = (self.x.clone(), self.weight.clone(), self.bias.clone());
@@ -203,7 +209,17 @@ impl Rule for RowsRule {
             return Ok(std::iter::repeat_n(None, context.record.edges.len()).collect());
         };
         if grad_enabled() {
-            return self.call.gradients(context, g, &self.call.statistics()?);
+            let wide = x.dtype().compute();
+            let call = Normalize {
+                x: cast::cast(x, wide)?,
+                weight: weight.clone(),
+                bias: bias.clone(),
+                axes: self.call.axes.clone(),
+                ..self.call
+            };
+            let mut found = call.gradients(context, &cast::cast(g, wide)?, &call.statistics()?)?;
+            found[0] = found[0].take().map(|dx| cast::cast(&dx, x.dtype())).transpose()?;
+            return Ok(found);
         }
         let mut operands = Operands::new();
         for t in [x, g] {
@@ -215,10 +231,11 @@ impl Rule for RowsRule {
         if let Some(weight) = weight {
             operands.push(side_by_side(weight, &row)?.operand());
         }
-        specs.extend([weight, bias].into_iter().flatten().map(|_| Spec { shape: row.clone(), dtype }));
+        let parameters = [weight, bias].into_iter().flatten();
+        specs.extend(parameters.map(|t| Spec { shape: row.clone(), dtype: t.dtype() }));
         let kernel =
             Kernel::NormalizeInput { centred: *centred, weight: weight.is_some(), bias: bias.is_some() };
-        let found = Tensor::pending(Device::Cpu, kernel, operands, specs)?;
+        let found = Tensor::pending(x.device(), kernel, operands, specs)?;
         let of = [Some(x), weight.as_ref(), bias.as_ref()];
         let found = found.iter().zip(of.into_iter().flatten()).enumerate();
         found
@@ -264,14 +281,17 @@ impl Normalize {
             false => reduce::sum_to(full, of.shape()),
         };
         let along = (context.needs(0) || factor.is_some()).then(along).transpose()?;
+        // Σ h, which is Σ dy as well where the weight is a factor or there is none.
+        let flat_bias = call.bias.as_ref().is_some_and(|b| call.is_flat(b));
+        let wanted = call.centred && context.needs(0) || flat_bias && inner.is_none();
+        let total = wanted.then(|| reduce::sum(&h()?, &call.axes, true)).transpose()?;
         let mut out = Grads::new();
         out.push(if context.needs(0) {
             let n = call.axes.iter().map(|&a| call.x.shape()[a]).product::<usize>() as f64;
             let slope = binary(E::mul, along.as_ref().expect("asked for"), 1.0 / n)?;
             let mut dx = binary(E::sub, &h()?, &binary(E::mul, &call.hat(seen)?, &slope)?)?;
-            if call.centred {
-                let mean = binary(E::mul, &reduce::sum(&h()?, &call.axes, true)?, 1.0 / n)?;
-                dx = binary(E::sub, &dx, &mean)?;
+            if let Some(total) = total.as_ref().filter(|_| call.centred) {
+                dx = binary(E::sub, &dx, &binary(E::mul, total, 1.0 / n)?)?;
             }
             let mut scale = call.scale(seen)?;
             if let Some(weight) = factor {
@@ -292,7 +312,10 @@ impl Normalize {
             let needed = context.needs(out.len());
             out.push(match needed {
                 false => None,
-                true if call.is_flat(bias) => Some(part(&reduce::sum(g, &call.axes, true)?, bias)?),
+                true if flat_bias => Some(match total.as_ref().filter(|_| inner.is_none()) {
+                    Some(total) => part(total, bias)?,
+                    None => part(&reduce::sum(g, &call.axes, true)?, bias)?,
+                }),
                 true => Some(part(g, bias)?),
             });
         }
@@ -339,23 +362,23 @@ pub fn layer_norm(
     eps: f64,
 ) -> Result<Tensor> {
     const OP: &str = "layer_norm";
+    let x = &autocast::one(OP, x)?;
     let axes = last_axes(OP, x, normalized)?;
     let full = wide(OP, x)?;
     let spread = Shape::new(normalized);
     let weight = parameter(OP, "weight", weight, &full, normalized, &spread)?;
     let bias = parameter(OP, "bias", bias, &full, normalized, &spread)?;
-    let y = Normalize { x: full, weight, bias, axes, eps, centred: true }.value(OP)?;
-    cast::cast(&y, x.dtype())
+    Normalize { x: full, weight, bias, axes, eps, centred: true }.value(OP, x)
 }
 
 /// `x / √(mean(x²) + eps)` over the last axes, of sizes `normalized` (Zhang and Sennrich, 2019).
 pub fn rms_norm(x: &Tensor, normalized: &[usize], weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     const OP: &str = "rms_norm";
+    let x = &autocast::one(OP, x)?;
     let axes = last_axes(OP, x, normalized)?;
     let full = wide(OP, x)?;
     let weight = parameter(OP, "weight", weight, &full, normalized, &Shape::new(normalized))?;
-    let y = Normalize { x: full, weight, bias: None, axes, eps, centred: false }.value(OP)?;
-    cast::cast(&y, x.dtype())
+    Normalize { x: full, weight, bias: None, axes, eps, centred: false }.value(OP, x)
 }
 
 /// Zero mean and unit variance over each of `groups` groups of channels of (N, C, …) (Wu and He, 2018).
@@ -368,6 +391,7 @@ pub fn group_norm(
     eps: f64,
 ) -> Result<Tensor> {
     const OP: &str = "group_norm";
+    let x = &autocast::one(OP, x)?;
     let (n, c) = channels(OP, x)?;
     if groups == 0 || c % groups != 0 {
         bail!(Value, "{OP}: {c} channels do not divide into {groups} groups");

@@ -139,19 +139,20 @@ fn bins(op: &str, x: &Tensor, size: [usize; 2]) -> Result<Shape> {
 
 fn maxima(x: &Tensor, kernel: Kernel, shape: Shape) -> Result<(Tensor, Tensor)> {
     let name = kernel.name();
+    let pool = if let Kernel::MaxPool { pool } = kernel { Some(pool) } else { None };
     let spec = |dtype| Spec { shape: shape.clone(), dtype };
     let specs = Specs::from_iter([spec(x.dtype()), spec(DType::I64)]);
     let outs = Tensor::pending(x.device(), kernel, Operands::from_elem(x.operand(), 1), specs)?;
     let (places, size) = (outs[1].clone(), x.shape().clone());
-    let mut outs = record(name, &[x], outs, || rule::one(move |_, g| spread(g, &places, &size)));
+    let mut outs = record(name, &[x], outs, || rule::one(move |_, g| spread(g, &places, pool, &size)));
     let places = outs.pop().expect("two outputs");
     Ok((outs.pop().expect("two outputs"), places))
 }
 
 /// Zeros of `shape` with `dy` added at `places` within each plane: the gradient of maxima.
-fn spread(dy: &Tensor, places: &Tensor, shape: &Shape) -> Result<Tensor> {
+fn spread(dy: &Tensor, places: &Tensor, pool: Option<Pool2d>, shape: &Shape) -> Result<Tensor> {
     let dy = &elementwise::contiguous(dy)?;
-    let out = node(Kernel::MaxPoolInput, &[dy, places], shape.clone(), dy.dtype())?;
+    let out = node(Kernel::MaxPoolInput { pool }, &[dy, places], shape.clone(), dy.dtype())?;
     let places = places.clone();
     Ok(record_one("max_pool_input", &[dy], out, || {
         rule::one(move |_, g| {

@@ -1,12 +1,12 @@
 //! Whole sequences of recurrent layers as one kernel each, forward and backward. They have no place in the
 //! record: the `Function` of `nn/functional/recurrent.py` ties them together, and composes sequences of other
-//! operations on devices without these kernels and where gradients are differentiated again.
+//! operations where gradients are differentiated again.
 
 use super::{cast, device, elementwise, view};
 use crate::bail;
 use crate::core::{DType, Result, Shape};
 use crate::graph::node::{Operands, Specs};
-use crate::graph::{Device, Spec, Tensor};
+use crate::graph::{Spec, Tensor};
 use crate::ir::Kernel;
 use crate::ir::kernel::Cell;
 
@@ -67,9 +67,6 @@ fn operand(what: &str, t: &Tensor, shape: &[usize], dtype: DType) -> Result<Tens
 fn nodes(kernel: Kernel, operands: &[Tensor], shapes: &[Shape], dtype: DType) -> Result<Vec<Tensor>> {
     let refs: Vec<&Tensor> = operands.iter().collect();
     let device = device(OP, &refs)?;
-    if device != Device::Cpu {
-        bail!(Device, "{OP}: sequences on {device} are composed of other operations");
-    }
     let operands: Operands = operands.iter().map(Tensor::operand).collect();
     let specs: Specs = shapes.iter().map(|shape| Spec { shape: shape.clone(), dtype }).collect();
     Ok(Tensor::pending(device, kernel, operands, specs)?.into_vec())

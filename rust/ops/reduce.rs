@@ -1,6 +1,6 @@
 //! Reductions and running combinations, with their gradients.
 
-use super::{cast, create, elementwise, float, node, view};
+use super::{autocast, cast, create, elementwise, float, node, view};
 use crate::bail;
 use crate::core::{DType, Result, Scalar, Shape};
 use crate::graph::node::{Operands, Specs};
@@ -46,6 +46,7 @@ fn reduced_count(x: &Tensor, axes: &[usize]) -> usize {
 
 /// The sum; integers and bool sum to int64.
 pub fn sum(x: &Tensor, axes: &[usize], keepdim: bool) -> Result<Tensor> {
+    let x = &autocast::one("sum", x)?;
     let x = &counted(x)?;
     let old = x.shape().clone();
     let out = record_one("sum", &[x], raw(Reduce::Sum, x, axes)?, || {
@@ -77,6 +78,7 @@ pub fn sum_to(x: &Tensor, shape: &Shape) -> Result<Tensor> {
 
 /// The product; integers and bool multiply to int64.
 pub fn prod(x: &Tensor, axes: &[usize], keepdim: bool) -> Result<Tensor> {
+    let x = &autocast::one("prod", x)?;
     let x = &counted(x)?;
     let y = raw(Reduce::Prod, x, axes)?;
     let saved = x.clone();
@@ -128,6 +130,7 @@ fn products_of_others(x: &Tensor, axes: &[usize]) -> Result<Tensor> {
 
 /// The arithmetic mean, of floats; integers become float32.
 pub fn mean(x: &Tensor, axes: &[usize], keepdim: bool) -> Result<Tensor> {
+    let x = &autocast::one("mean", x)?;
     let x = cast::cast(x, float(x.dtype()))?;
     let total = sum(&x, axes, keepdim)?;
     elementwise::binary(E::mul, &total, 1.0 / reduced_count(&x, axes) as f64)
@@ -158,6 +161,7 @@ pub fn any_all(x: &Tensor, axes: &[usize], keepdim: bool, all: bool) -> Result<T
 
 /// `log Σ exp`, without overflow.
 pub fn logsumexp(x: &Tensor, axes: &[usize], keepdim: bool) -> Result<Tensor> {
+    let x = &autocast::one("logsumexp", x)?;
     let x = &cast::cast(x, float(x.dtype()))?;
     let y = raw(Reduce::LogSumExp, x, axes)?;
     let (saved, seen) = (x.clone(), y.clone());
@@ -257,6 +261,7 @@ pub fn scan(op: Scan, x: &Tensor, axis: usize) -> Result<Tensor> {
     };
     let kernel = Kernel::Scan { op, axis };
     let name = kernel.name();
+    let x = &autocast::one(name, x)?;
     let y = node(kernel, &[x], x.shape().clone(), x.dtype())?;
     let (saved, seen) = (x.clone(), y.clone());
     Ok(record_one(name, &[x], y, || {

@@ -1,7 +1,7 @@
 //! Pieces and products made of simpler operations: splitting and joining axes, products of vectors, and
 //! distances.
 
-use super::{cast, elementwise, float, matmul, reduce, rule, view};
+use super::{autocast, cast, elementwise, float, matmul, reduce, rule, view};
 use crate::bail;
 use crate::core::{Result, Shape};
 use crate::graph::Tensor;
@@ -203,6 +203,7 @@ pub fn cross(a: &Tensor, b: &Tensor, axis: usize) -> Result<Tensor> {
 /// `(Σ |x|ᵖ)^(1/p)` over axes; the largest magnitude for infinite p, the number of non-zeros for 0. The
 /// gradient where the norm is 0 is 0.
 pub fn norm(x: &Tensor, p: f64, axes: &[usize], keepdim: bool) -> Result<Tensor> {
+    let x = &autocast::one("norm", x)?;
     let x = &cast::cast(x, float(x.dtype()))?;
     if p.is_infinite() {
         return reduce::extreme(&unary(E::abs, x)?, axes, keepdim, p > 0.0);
@@ -245,6 +246,9 @@ fn drop_axes(x: &Tensor, axes: &[usize]) -> Result<Tensor> {
 
 /// The distances of all rows of `a` (…, P, M) from all rows of `b` (…, R, M): (…, P, R), as `p`-norms.
 pub fn cdist(a: &Tensor, b: &Tensor, p: f64) -> Result<Tensor> {
+    if let Some([Some(a), Some(b)]) = autocast::cast("cdist", [Some(a), Some(b)])? {
+        return cdist(&a, &b, p);
+    }
     let (Some(m), Some(n)) = (a.shape().last(), b.shape().last()) else {
         bail!(Shape, "cdist: {} and {} are no rows", a.shape(), b.shape());
     };

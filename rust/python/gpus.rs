@@ -96,6 +96,27 @@ fn _gpu_set_limit(py: Python<'_>, device: &str, limit: Option<u64>) -> PyResult<
     Ok(gpus::set_limit(gpu(py, device)?, limit)?)
 }
 
+/// What a GPU does at best: float32 operations a second, and bytes a second read and written by a copy.
+#[pyfunction]
+fn _gpu_speed(py: Python<'_>, device: &str) -> PyResult<(f64, f64)> {
+    let device = gpu(py, device)?;
+    let speed = py.detach(|| gpus::speed(device))?;
+    Ok(speed.map_or((0.0, 0.0), |speed| (speed.multiply_adds, speed.copied)))
+}
+
+/// Begins or ends counting what recording costs: kernels, new bind groups, seconds of recording and of submitting.
+#[pyfunction]
+fn _gpu_watch(on: bool) -> (u64, u64, f64, f64) {
+    let seen = gpus::watch(on);
+    (seen.kernels, seen.bind_groups, seen.recording.as_secs_f64(), seen.submitting.as_secs_f64())
+}
+
+/// How many kernels were recorded for GPUs so far.
+#[pyfunction]
+fn _gpu_dispatches() -> u64 {
+    gpus::dispatches()
+}
+
 /// Makes a GPU fail as if its driver had lost it, for tests.
 #[pyfunction]
 fn _gpu_lose(py: Python<'_>, device: &str) -> PyResult<()> {
@@ -114,6 +135,9 @@ pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(_gpu_empty_cache, m)?,
         wrap_pyfunction!(_gpu_set_limit, m)?,
         wrap_pyfunction!(_gpu_lose, m)?,
+        wrap_pyfunction!(_gpu_speed, m)?,
+        wrap_pyfunction!(_gpu_dispatches, m)?,
+        wrap_pyfunction!(_gpu_watch, m)?,
     ] {
         m.add_function(function)?;
     }

@@ -2,6 +2,7 @@
 //! the classes and functions that the package re-exports; the arithmetic is all below.
 
 mod args;
+mod autocast;
 mod buffer;
 mod convert;
 mod create;
@@ -10,6 +11,7 @@ mod dlpack;
 mod dtype;
 mod errors;
 mod files;
+mod fused;
 #[cfg(feature = "gpu")]
 mod gpus;
 mod grad;
@@ -63,7 +65,9 @@ mod _core {
         select::init(m)?;
         join::init(m)?;
         files::init(m)?;
+        fused::init(m)?;
         grad::init(m)?;
+        autocast::init(m)?;
         names::init(m)?;
         // What is public is what has no underscore; the package says the rest.
         m.delattr("__all__")

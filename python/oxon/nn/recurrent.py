@@ -376,7 +376,7 @@ class _Step(Module):
             if tuple(state.shape) != shape:
                 raise ShapeError(f"{name}: {letter} must be {shape}, not {tuple(state.shape)}")
         gi = F.linear(x, self.weight_ih, self.bias_ih)
-        return self._cell.step(gi, F.linear(given[0], self.weight_hh, self.bias_hh), given)[0]
+        return self._cell.step(gi, F.linear(given[0], self.weight_hh, self.bias_hh), given)
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")

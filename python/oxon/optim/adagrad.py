@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._core import full_like, sqrt, zeros_like
+from .._core import full_like, fused, sqrt, zeros_like
 from .optimizer import Optimizer
 
 TYPE_CHECKING = False
@@ -73,11 +73,19 @@ class Adagrad(Optimizer):
             state["step"] = 0
             state["sum"] = full_like(p, group["initial_accumulator_value"])
         state["step"] += 1
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * p
-        state["sum"] = s = state["sum"] + g * g
         lr = group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"])
-        p.copy_(p - lr * (g / (sqrt(s) + group["eps"])))
+        new, state["sum"] = _adagrad(p, g, state["sum"], group["weight_decay"] or None, lr, group["eps"])
+        p.copy_(new)
+
+
+@fused
+def _adagrad(
+    p: Tensor, g: Tensor, s: Tensor, decay: float | None, lr: float, eps: float
+) -> tuple[Tensor, Tensor]:
+    if decay is not None:
+        g = g + decay * p
+    s = s + g * g
+    return p - lr * (g / (sqrt(s) + eps)), s
 
 
 class Adadelta(Optimizer):
@@ -133,9 +141,29 @@ class Adadelta(Optimizer):
             state["acc_delta"] = zeros_like(p)
         state["step"] += 1
         rho, eps = group["rho"], group["eps"]
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * p
-        state["square_avg"] = v = rho * state["square_avg"] + (1 - rho) * (g * g)
-        d = sqrt(state["acc_delta"] + eps) / sqrt(v + eps) * g
-        state["acc_delta"] = rho * state["acc_delta"] + (1 - rho) * (d * d)
-        p.copy_(p - group["lr"] * d)
+        decay = group["weight_decay"] or None
+        v, u = state["square_avg"], state["acc_delta"]
+        new, state["square_avg"], state["acc_delta"] = _adadelta(
+            p, g, v, u, decay, rho, 1 - rho, group["lr"], eps
+        )
+        p.copy_(new)
+
+
+@fused
+def _adadelta(
+    p: Tensor,
+    g: Tensor,
+    v: Tensor,
+    u: Tensor,
+    decay: float | None,
+    rho: float,
+    rest: float,
+    lr: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    if decay is not None:
+        g = g + decay * p
+    v = rho * v + rest * (g * g)
+    d = sqrt(u + eps) / sqrt(v + eps) * g
+    u = rho * u + rest * (d * d)
+    return p - lr * d, v, u

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .._core import maximum, sqrt, zeros_like
+from .._core import fused, maximum, sqrt, zeros_like
 from .optimizer import Optimizer
 
 TYPE_CHECKING = False
@@ -76,22 +76,49 @@ class Adam(Optimizer):
             state["exp_avg_sq"] = zeros_like(p)
             if group["amsgrad"]:
                 state["max_exp_avg_sq"] = zeros_like(p)
-        state["step"] += 1
-        lr, decay = group["lr"], group["weight_decay"]
+        state["step"] = t = state["step"] + 1
+        lr, decay = group["lr"], group["weight_decay"] or None
         beta1, beta2 = group["betas"]
-        new = p
+        keep = None
         if decay and group["decoupled_weight_decay"]:
-            new = p * (1 - lr * decay)
-        elif decay:
-            g = g + decay * p
-        state["exp_avg"] = m = beta1 * state["exp_avg"] + (1 - beta1) * g
-        state["exp_avg_sq"] = v = beta2 * state["exp_avg_sq"] + (1 - beta2) * (g * g)
-        if group["amsgrad"]:
-            state["max_exp_avg_sq"] = v = maximum(state["max_exp_avg_sq"], v)
+            keep, decay = 1 - lr * decay, None
         # The corrections are numbers, which a kernel takes as parameters.
-        step_size = lr / (1 - beta1 ** state["step"])
-        root = math.sqrt(1 - beta2 ** state["step"])
-        p.copy_(new - step_size * (m / (sqrt(v) / root + group["eps"])))
+        step_size, root = lr / (1 - beta1**t), math.sqrt(1 - beta2**t)
+        m, v, most = state["exp_avg"], state["exp_avg_sq"], state.get("max_exp_avg_sq")
+        new, state["exp_avg"], state["exp_avg_sq"], *rest = _adam(
+            p, g, m, v, most, keep, decay, beta1, 1 - beta1, beta2, 1 - beta2, step_size, root, group["eps"]
+        )
+        if rest:
+            state["max_exp_avg_sq"] = rest[0]
+        p.copy_(new)
+
+
+@fused
+def _adam(
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    most: Tensor | None,
+    keep: float | None,
+    decay: float | None,
+    beta1: float,
+    rest1: float,
+    beta2: float,
+    rest2: float,
+    step_size: float,
+    root: float,
+    eps: float,
+) -> tuple[Tensor, ...]:
+    if decay is not None:
+        g = g + decay * p
+    m = beta1 * m + rest1 * g
+    v = beta2 * v + rest2 * (g * g)
+    top = v if most is None else maximum(most, v)
+    if keep is not None:
+        p = keep * p
+    p = p - step_size * (m / (sqrt(top) / root + eps))
+    return (p, m, v) if most is None else (p, m, v, top)
 
 
 class AdamW(Adam):

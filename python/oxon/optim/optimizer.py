@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from .._core import Tensor, flush, tensor, zeros_like
 from ..autograd import enable_grad, no_grad
 
@@ -17,15 +19,17 @@ class Optimizer:
     """The base class of optimizers.
 
     A subclass hands its default options to `__init__` and defines `update`, in tensor operations:
-    they are recorded for one parameter after the other and run together, the equal steps of all
-    parameters in a few kernels.
+    they are recorded for one parameter after the other and run together. A rule that is `ox.fused`
+    costs one operation a parameter, however many it consists of.
 
     >>> class SignSGD(optim.Optimizer):
     ...     def __init__(self, params, lr=0.1):
     ...         super().__init__(params, {"lr": lr})
     ...
     ...     def update(self, p, g, state, group):
-    ...         p.copy_(p - group["lr"] * g.sign())
+    ...         p.copy_(self.rule(p, g, group["lr"]))
+    ...
+    ...     rule = staticmethod(ox.fused(lambda p, g, lr: p - lr * g.sign()))
     >>> w = nn.Parameter(ox.tensor([3.0, -4.0]))
     >>> (w * w).sum().backward()
     >>> SignSGD([w], lr=1.0).step()
@@ -44,7 +48,7 @@ class Optimizer:
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
-        self.state: dict[Tensor, dict[str, Any]] = {}
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         if isinstance(params, (Tensor, dict)):
             raise TypeError(
                 f"params must be an iterable of tensors or of dicts, not one {type(params).__name__}: "
@@ -126,10 +130,9 @@ class Optimizer:
                     g = p.grad
                     if g is None:
                         continue
-                    state = self.state.setdefault(p, {})
-                    self.update(p, -g if maximize else g, state, group)
+                    self.update(p, -g if maximize else g, self.state[p], group)
                     changed.append(p)
-                    changed.extend(value for value in state.values() if isinstance(value, Tensor))
+        # With its parameters goes the state that they are made of.
         flush(changed)
         return loss
 
@@ -180,7 +183,7 @@ class Optimizer:
         }
         for group, saved_group in zip(self.param_groups, saved, strict=True):
             group.update({name: value for name, value in saved_group.items() if name != "params"})
-        self.state = state
+        self.state = defaultdict(dict, state)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

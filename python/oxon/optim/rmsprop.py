@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._core import sqrt, zeros_like
+from .._core import fused, sqrt, zeros_like
 from .optimizer import Optimizer
 
 TYPE_CHECKING = False
@@ -83,13 +83,37 @@ class RMSprop(Optimizer):
                 state["momentum_buffer"] = zeros_like(p)
         state["step"] += 1
         alpha = group["alpha"]
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * p
-        state["square_avg"] = v = alpha * state["square_avg"] + (1 - alpha) * (g * g)
-        if group["centered"]:
-            state["grad_avg"] = m = alpha * state["grad_avg"] + (1 - alpha) * g
-            v = v - m * m
-        d = g / (sqrt(v) + group["eps"])
-        if group["momentum"]:
-            state["momentum_buffer"] = d = group["momentum"] * state["momentum_buffer"] + d
-        p.copy_(p - group["lr"] * d)
+        v, m, b = state["square_avg"], state.get("grad_avg"), state.get("momentum_buffer")
+        decay, rest = group["weight_decay"] or None, 1 - alpha
+        new, state["square_avg"], *more = _rmsprop(
+            p, g, v, m, b, decay, alpha, rest, group["momentum"], group["lr"], group["eps"]
+        )
+        for name in ("grad_avg", "momentum_buffer"):
+            if name in state:
+                state[name] = more.pop(0)
+        p.copy_(new)
+
+
+@fused
+def _rmsprop(
+    p: Tensor,
+    g: Tensor,
+    v: Tensor,
+    m: Tensor | None,
+    b: Tensor | None,
+    decay: float | None,
+    alpha: float,
+    rest: float,
+    momentum: float,
+    lr: float,
+    eps: float,
+) -> tuple[Tensor, ...]:
+    if decay is not None:
+        g = g + decay * p
+    v = alpha * v + rest * (g * g)
+    if m is not None:
+        m = alpha * m + rest * g
+    d = g / (sqrt(v if m is None else v - m * m) + eps)
+    if b is not None:
+        b = d = momentum * b + d
+    return p - lr * d, v, *(x for x in (m, b) if x is not None)

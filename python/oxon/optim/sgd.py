@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._core import fused
 from .optimizer import Optimizer
 
 TYPE_CHECKING = False
@@ -68,12 +69,36 @@ class SGD(Optimizer):
             raise ValueError("SGD: nesterov needs a momentum and no dampening")
 
     def update(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        momentum = group["momentum"]
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * p
-        if momentum:
-            b = state.get("momentum_buffer")
-            b = g.clone() if b is None else momentum * b + (1 - group["dampening"]) * g
-            state["momentum_buffer"] = b
-            g = g + momentum * b if group["nesterov"] else b
-        p.copy_(p - group["lr"] * g)
+        momentum, decay = group["momentum"], group["weight_decay"] or None
+        if not momentum:
+            p.copy_(_sgd(p, g, decay, group["lr"]))
+            return
+        b, rest = state.get("momentum_buffer"), 1 - group["dampening"]
+        new, b = _momentum(p, g, b, decay, group["lr"], momentum, rest, group["nesterov"])
+        state["momentum_buffer"] = b
+        p.copy_(new)
+
+
+@fused
+def _sgd(p: Tensor, g: Tensor, decay: float | None, lr: float) -> Tensor:
+    if decay is not None:
+        g = g + decay * p
+    return p - lr * g
+
+
+@fused
+def _momentum(
+    p: Tensor,
+    g: Tensor,
+    b: Tensor | None,
+    decay: float | None,
+    lr: float,
+    momentum: float,
+    rest: float,
+    nesterov: bool,
+) -> tuple[Tensor, Tensor]:
+    if decay is not None:
+        g = g + decay * p
+    b = g.clone() if b is None else momentum * b + rest * g
+    g = g + momentum * b if nesterov else b
+    return p - lr * g, b

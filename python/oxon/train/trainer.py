@@ -7,7 +7,9 @@ import math
 import time
 import warnings
 
+from .. import _core
 from .._core import Tensor, cat, manual_seed
+from ..amp import GradScaler, autocast
 from ..autograd import no_grad
 from ..data.dataset import as_tensor
 from ..data.loader import DataLoader
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from .._core import dtype as DType
     from .callbacks import Callback
     from .metrics import Metric
 
@@ -37,6 +40,8 @@ class Trainer:
       without validation.
     - `device`: the model is moved there, and every batch; without it batches go where the model is.
     - `clip_grad_norm`: the largest norm of all gradients together.
+    - `mixed_precision`: `ox.float16` or `ox.bfloat16`, in which `ox.autocast` has products computed; float16
+      with an `ox.amp.GradScaler`, which leaves steps out whose gradients are not finite.
 
     Data are tuples `(X, Y)` of tensors or arrays, data sets, `DataLoader`s, or other iterables of batches.
     A batch is `(inputs, targets)`. The model is called as `model(inputs)`, with tuples and dicts of inputs
@@ -63,6 +68,7 @@ class Trainer:
         scheduler_step: str = "auto",
         device: str | None = None,
         clip_grad_norm: float | None = None,
+        mixed_precision: DType | str | None = None,
     ) -> None:
         if scheduler_step not in ("auto", "epoch", "batch"):
             raise ValueError(f"Trainer: scheduler_step must be auto, epoch or batch, got {scheduler_step!r}")
@@ -78,6 +84,8 @@ class Trainer:
             scheduler_step = "batch" if isinstance(scheduler, OneCycleLR) else "epoch"
         self.scheduler_step = scheduler_step
         self.clip_grad_norm = clip_grad_norm
+        self._low = None if mixed_precision is None else _core._autocast_dtype("cpu", mixed_precision)
+        self._scaler = GradScaler(enabled=self._low is not None and self._low == _core.float16)
         self._device = device
         if device is not None:
             model.to(device)
@@ -166,13 +174,16 @@ class Trainer:
         for step, batch in enumerate(loader, start=1):
             batch = _to_device(batch, device)
             self.optimizer.zero_grad()
-            loss, outputs, targets = self.forward(batch)
-            loss.backward()
+            with self._autocast(device):
+                loss, outputs, targets = self.forward(batch)
+            self._scaler.scale(loss).backward()
             if self.history.epochs == 0 and step == 1:
                 self._check_gradients()
             if self.clip_grad_norm is not None:
+                self._scaler.unscale_(self.optimizer)
                 clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
-            self.optimizer.step()
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
             self._step_scheduler("batch", {})
             figures.add(loss, outputs, targets, _size(batch))
             hooks.on_batch_end(self, step, figures.last_loss)
@@ -181,6 +192,10 @@ class Trainer:
         if step == 0:
             raise ValueError("fit: the training data gave no batch")
         return self._finite(figures.read(), epoch, step)
+
+    def _autocast(self, device: Any) -> autocast:
+        kind = "cpu" if device is None or device == "cpu" else "gpu"
+        return autocast(kind, self._low, enabled=self._low is not None)
 
     def _step_scheduler(self, when: str, logs: dict[str, float]) -> None:
         if self.scheduler is None or self.scheduler_step != when:
@@ -233,7 +248,9 @@ class Trainer:
         with _Evaluating(self.model), no_grad():
             for batch in _loader(data, batch_size, False):
                 batch = _to_device(batch, device)
-                figures.add(*self.forward(batch), _size(batch))
+                with self._autocast(device):
+                    found = self.forward(batch)
+                figures.add(*found, _size(batch))
                 empty = False
         if empty:
             raise ValueError("evaluate: the data gave no batch")
@@ -252,7 +269,8 @@ class Trainer:
         with _Evaluating(self.model), no_grad():
             for batch in _loader(data, batch_size, False):
                 inputs, _ = _split(_to_device(batch, device))
-                outputs.append(_call(self.model, inputs))
+                with self._autocast(device):
+                    outputs.append(_call(self.model, inputs))
         if not outputs:
             raise ValueError("predict: the data gave no batch")
         return _join(outputs)
@@ -277,6 +295,8 @@ class Trainer:
         }
         if self.scheduler is not None:
             state["scheduler"] = self.scheduler.state_dict()
+        if self._scaler.is_enabled():
+            state["scaler"] = self._scaler.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -285,6 +305,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
+        if "scaler" in state:
+            self._scaler.load_state_dict(state["scaler"])
         self.epoch = int(state["epoch"])
 
     def __repr__(self) -> str:

@@ -8,6 +8,8 @@
 //! gradient of the weights. Three shapes have ways of their own: `winograd` for 3×3 of stride 1, `pointwise` for
 //! 1×1, `depthwise`.
 
+#[cfg(target_arch = "x86_64")]
+mod blocks;
 mod correlate;
 mod depthwise;
 mod planes;
@@ -177,8 +179,16 @@ pub unsafe fn forward(
     y: *mut u8,
     done: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<()> {
-    // SAFETY: `get` gives a level that runs here; the rest is the caller's promise.
-    unsafe { forward_at(isa::get(), dtype, dims, x, w, y, done) }
+    // SAFETY: `isa` gives what runs here; the rest is the caller's promise.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if let (DType::BF16, Some(kind)) = (dtype, isa::bf16())
+            && blocks::fits(dims)
+        {
+            return blocks::forward(kind, dims, x.cast(), w.cast(), y.cast(), done);
+        }
+        forward_at(isa::get(), dtype, dims, x, w, y, done)
+    }
 }
 
 /// `dx[n, c, q] = Σ dy[n, k, p] · w[k, c, t]` over all `k`, `p`, `t` where position `p` reads `q` by tap `t`.
@@ -193,7 +203,15 @@ pub unsafe fn backward_input(
     dx: *mut u8,
 ) -> Result<()> {
     // SAFETY: as above.
-    unsafe { backward_input_at(isa::get(), dtype, dims, dy, w, dx) }
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if let (DType::BF16, Some(kind)) = (dtype, isa::bf16())
+            && blocks::input_fits(dims)
+        {
+            return blocks::backward_input(kind, dims, dy.cast(), w.cast(), dx.cast());
+        }
+        backward_input_at(isa::get(), dtype, dims, dy, w, dx)
+    }
 }
 
 /// `dw[k, c, t] = Σ dy[n, k, p] · x[n, c, q]` over all `n`, `p` where position `p` reads `q` by tap `t`.
@@ -208,7 +226,15 @@ pub unsafe fn backward_weight(
     dw: *mut u8,
 ) -> Result<()> {
     // SAFETY: as above.
-    unsafe { backward_weight_at(isa::get(), dtype, dims, x, dy, dw) }
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if let (DType::BF16, Some(kind)) = (dtype, isa::bf16())
+            && blocks::fits(dims)
+        {
+            return blocks::backward_weight(kind, dims, x.cast(), dy.cast(), dw.cast());
+        }
+        backward_weight_at(isa::get(), dtype, dims, x, dy, dw)
+    }
 }
 
 unsafe fn forward_at(

@@ -2,12 +2,15 @@
 //!
 //! This file says what is multiplied and chooses the way: `thin.rs` for matrices times vectors and the
 //! like, `tiled.rs` for the rest of the floats, `integer.rs` for integers and booleans. `kernel.rs` has
+//! `bf16.rs` has the products of bfloat16 where the processor has instructions for them. `kernel.rs` has
 //! the inner loops over the vectors of `vector.rs`, `x86.rs` and `neon.rs`; `table.rs` lists their
 //! instances; `pack.rs` brings operands into the order that they read.
 //!
 //! An element of C is summed up in an order that depends on m, n, k, strides and the instruction set,
 //! never on the number of threads or the place in the batch.
 
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod integer;
 pub(super) mod kernel;
 #[cfg(target_arch = "aarch64")]
@@ -26,7 +29,7 @@ pub(super) mod x86;
 
 use std::ops::Range;
 
-use half::{bf16, f16};
+use half::f16;
 
 use self::pack::{Even, Matrix, Operand, scratch};
 use self::table::{Kernels, Real};
@@ -73,8 +76,16 @@ pub unsafe fn matmul(
     c: *mut u8,
     done: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<()> {
-    // SAFETY: the caller's promises; the processor has what `isa::get` says.
-    unsafe { matmul_on(isa::get(), dtype, g, a, b, c, done) }
+    // SAFETY: the caller's promises; the processor has what `isa` says.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if let (DType::BF16, Some(kind)) = (dtype, isa::bf16())
+            && bf16::pays(g)
+        {
+            return bf16::matmul(kind, g, a.cast(), b.cast(), c.cast(), done);
+        }
+        matmul_on(isa::get(), dtype, g, a, b, c, done)
+    }
 }
 
 /// The same on a given level of instructions, which the processor must have.
@@ -107,7 +118,7 @@ pub(in crate::cpu) unsafe fn matmul_on(
             DType::F32 => floats::<f32>(isa, g, a.cast(), b.cast(), c.cast(), done),
             DType::F64 => floats::<f64>(isa, g, a.cast(), b.cast(), c.cast(), done),
             DType::F16 => floats::<f16>(isa, g, a.cast(), b.cast(), c.cast(), done),
-            DType::BF16 => floats::<bf16>(isa, g, a.cast(), b.cast(), c.cast(), done),
+            DType::BF16 => floats::<half::bf16>(isa, g, a.cast(), b.cast(), c.cast(), done),
             DType::Bool => integer::matmul::<integer::Or>(isa, g, a.cast(), b.cast(), c.cast(), done),
             _ => for_width!(dtype, T => {
                 integer::matmul::<integer::Wrapping<T>>(isa, g, a.cast(), b.cast(), c.cast(), done)

@@ -3,11 +3,12 @@
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use half::{bf16, f16};
+use half::f16;
 
 use super::reference::product;
 use super::*;
 use crate::core::Element;
+use crate::cpu::isa::Bf16;
 use crate::cpu::threads::set_num_threads;
 
 /// Small whole numbers and quarters in no order: exact in every dtype, and so are their sums.
@@ -66,11 +67,13 @@ struct Case {
     b: Lie,
     batch: usize,
     share_b: bool,
+    /// The instructions for bfloat16, where its own products are meant.
+    bf16: Option<Bf16>,
 }
 
 impl Case {
     fn new(isa: Isa, m: usize, n: usize, k: usize, a: Lie, b: Lie) -> Case {
-        Case { isa, m, n, k, a, b, batch: 1, share_b: false }
+        Case { isa, m, n, k, a, b, batch: 1, share_b: false, bf16: None }
     }
 
     /// Runs it in `T` on the memory that it names, and checks that every element is told of once, not
@@ -109,9 +112,15 @@ impl Case {
                 assert!(unsafe { *at.at(i) } == want[i], "{} {dtype}: element {i}", self.name());
             }
         };
-        let (a, b) = (a.as_ptr().cast(), b.as_ptr().cast());
+        let (a, b): (*const u8, *const u8) = (a.as_ptr().cast(), b.as_ptr().cast());
         // SAFETY: the memory is as large as the strides ask for.
-        let result = unsafe { matmul_on(self.isa, dtype, &g, a, b, at.at(0).cast(), &done) };
+        let result = unsafe {
+            match self.bf16 {
+                #[cfg(target_arch = "x86_64")]
+                Some(kind) => bf16::matmul(kind, &g, a.cast(), b.cast(), at.at(0).cast(), &done),
+                _ => matmul_on(self.isa, dtype, &g, a, b, at.at(0).cast(), &done),
+            }
+        };
         assert_eq!(result, Ok(()));
         assert!(told.iter().all(|t| t.load(Relaxed) == 1), "{} {dtype}: told once", self.name());
         assert!(c[1..=len] == want, "{} {dtype}: changed after it was told of", self.name());
@@ -127,8 +136,8 @@ impl Case {
     }
 
     fn name(&self) -> String {
-        let Case { isa, m, n, k, a, b, batch, share_b } = self;
-        format!("{isa:?} {m}x{n}x{k} {a:?} {b:?} batch {batch} shared {share_b}")
+        let Case { isa, m, n, k, a, b, batch, share_b, bf16 } = self;
+        format!("{isa:?} {bf16:?} {m}x{n}x{k} {a:?} {b:?} batch {batch} shared {share_b}")
     }
 }
 
@@ -281,13 +290,52 @@ fn halves_round_once() {
                     );
                     case.check(
                         DType::BF16,
-                        |i| bf16::from_f64(value(i)),
+                        |i| half::bf16::from_f64(value(i)),
                         |g, a, b| {
                             let (a, b) =
                                 (|i: isize| a[i as usize].to_f64(), |i: isize| b[i as usize].to_f64());
                             product(g, a, b, 0.0, |s, a, b| s + a * b)
                                 .into_iter()
-                                .map(bf16::from_f64)
+                                .map(half::bf16::from_f64)
+                                .collect()
+                        },
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Sizes around the edges of blocks, parts, strips and panels, by each kind of instruction.
+#[test]
+fn bfloat16_by_its_own_instructions() {
+    for kind in Bf16::supported() {
+        let sizes = [
+            (4, 5, 2),
+            (32, 32, 32),
+            (33, 31, 65),
+            (64, 96, 128),
+            (50, 33, 400),
+            (300, 40, 512),
+            (40, 600, 70),
+            (70, 45, 1100),
+            (31, 530, 1030),
+        ];
+        for (m, n, k) in sizes {
+            for a in LIES {
+                for b in [Lie::Rows, Lie::Columns, Lie::Strided, Lie::SameRow] {
+                    let batch = if m * n * k < 1 << 20 { 3 } else { 1 };
+                    let isa = Isa::Avx512;
+                    let case = Case { batch, bf16: Some(kind), ..Case::new(isa, m, n, k, a, b) };
+                    case.check(
+                        DType::BF16,
+                        |i| half::bf16::from_f64(value(i)),
+                        |g, a, b| {
+                            let (a, b) =
+                                (|i: isize| a[i as usize].to_f64(), |i: isize| b[i as usize].to_f64());
+                            product(g, a, b, 0.0, |s, a, b| s + a * b)
+                                .into_iter()
+                                .map(half::bf16::from_f64)
                                 .collect()
                         },
                     );

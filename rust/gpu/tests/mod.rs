@@ -1,16 +1,21 @@
 //! Kernels and memory on a real driver: the adapter that `OXON_GPU_ADAPTER` names, or Mesa's lavapipe. Without
 //! one they are skipped and say so; `OXON_REQUIRE_GPU=1` makes that a failure.
 
+mod attention;
 mod conv;
 mod elementwise;
 mod index;
 mod kernels;
+mod matmul;
 mod memory;
+mod normalize;
 mod pool;
+mod recurrent;
 mod reference;
 mod rows;
 mod scan;
 mod scatter;
+mod together;
 
 use super::*;
 use crate::core::layout::Layout;
@@ -154,6 +159,37 @@ fn run_on(
     run(kernel, &views, &[Out { buffer: &buffer, shape: &layout.shape, dtype }])?;
     device.shared().check()?;
     Ok(Tensor { buffer, layout, dtype })
+}
+
+/// The same for a kernel of several results.
+fn run_all(
+    device: &Device,
+    kernel: &Kernel,
+    inputs: &[&Tensor],
+    results: &[(&[usize], DType)],
+) -> Result<Vec<Tensor>> {
+    let mut made = vec![];
+    for &(shape, dtype) in results {
+        let layout = Layout::contiguous(Shape::new(shape));
+        made.push(Tensor { buffer: device.alloc(layout.count() * dtype.size())?, layout, dtype });
+    }
+    let views: Vec<View<'_>> = inputs.iter().map(|tensor| tensor.view()).collect();
+    let outs: Vec<Out<'_>> =
+        made.iter().map(|t| Out { buffer: &t.buffer, shape: &t.layout.shape, dtype: t.dtype }).collect();
+    run(kernel, &views, &outs)?;
+    device.shared().check()?;
+    Ok(made)
+}
+
+/// Fails where a result is further from its reference than `tolerance` of the largest one, or of 1.
+fn close(what: &str, got: &Tensor, want: &[f64], tolerance: f64) {
+    let got = got.numbers();
+    assert_eq!(got.len(), want.len(), "{what}");
+    let size = want.iter().filter(|x| x.is_finite()).fold(1.0, |most: f64, x| most.max(x.abs()));
+    for (i, (got, &want)) in got.iter().zip(want).enumerate() {
+        let same = got.same(Number::Float(want)) || (got.float() - want).abs() <= tolerance * size;
+        assert!(same, "{what}, element {i}: {got:?}, not {want}");
+    }
 }
 
 /// The places of a layout's elements in row-major order.

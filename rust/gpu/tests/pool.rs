@@ -125,6 +125,46 @@ fn maxima_and_their_places() {
 }
 
 #[test]
+fn gradients_of_maxima_go_to_their_places() {
+    for device in &devices() {
+        for (n, dtype) in [DType::F32, DType::F16, DType::BF16].into_iter().enumerate() {
+            for case in cases().iter().skip(n).step_by(if n == 0 { 1 } else { 7 }) {
+                let dy = turned(tensor(device, dtype, &shape(case.out), 4));
+                let (area, from) = (case.out[0] * case.out[1], case.size[0] * case.size[1]);
+                // Of what a window sees now this element, now that, or nothing.
+                let of = |o: usize| {
+                    let (i, j) = (o / case.out[1] % case.out[0], o % case.out[1]);
+                    let (window, _) = seen(case.pool.as_ref(), case.size, case.out, i, j);
+                    (o % 7 != 6).then(|| window.get(o * 5 % window.len().max(1)).copied()).flatten()
+                };
+                let count = dy.layout.count();
+                let numbers: Vec<Number> =
+                    (0..count).map(|o| Number::Int(of(o).map_or(-1, |place| place as i128))).collect();
+                let places = Tensor::new(device, DType::I64, &shape(case.out), &numbers);
+                let kernel = Kernel::MaxPoolInput { pool: case.pool };
+                let got =
+                    run_on(device, &kernel, &[&dy, &places], &shape(case.size), dtype).unwrap().numbers();
+                let mut want = vec![0.0; got.len()];
+                for (o, dy) in list(&dy).into_iter().enumerate() {
+                    if let Some(place) = of(o) {
+                        want[o / area * from + place] += dy.float();
+                    }
+                }
+                let rounding = [1e-6, 2e-3, 1e-2][n];
+                for (at, want) in want.into_iter().enumerate() {
+                    let near = (got[at].float() - want).abs() <= rounding * (8.0 + want.abs());
+                    assert!(
+                        near,
+                        "{:?} {:?} {dtype}: {at} is {:?}, not {want}",
+                        case.pool, case.size, got[at]
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn averages_and_their_gradients() {
     for device in devices() {
         for (n, dtype) in [DType::F32, DType::F16, DType::BF16].into_iter().enumerate() {

@@ -172,33 +172,6 @@ fn bad_indices_are_neither_written_nor_forgotten() {
 }
 
 #[test]
-fn the_gradient_of_maxima_goes_to_their_places() {
-    for device in devices() {
-        for (planes, from, to) in [(3, [4, 5], [2, 2]), (40, [9, 8], [8, 9]), (2, [2, 2], [3, 3])] {
-            let dy = uneven(&device, DType::F32, &[1, planes, to[0], to[1]], 3);
-            let area = (from[0] * from[1]) as i128;
-            // Some point nowhere.
-            let numbers: Vec<Number> = (0..dy.layout.count() as i128)
-                .map(|i| Number::Int([i * 7 % area, -1, i * i % area, area, i % 3][(i % 5) as usize]))
-                .collect();
-            let places = Tensor::new(&device, DType::I64, &dy.layout.shape, &numbers);
-            let shape = [1, planes, from[0], from[1]];
-            let got = run_on(&device, &Kernel::MaxPoolInput, &[&dy, &places], &shape, DType::F32).unwrap();
-            let mut want = vec![Number::Float(0.0); planes * area as usize];
-            for (i, part) in list(&dy).into_iter().enumerate() {
-                let Number::Int(place) = numbers[i] else { unreachable!() };
-                if (0..area).contains(&place) {
-                    let at = i / (to[0] * to[1]) * area as usize + place as usize;
-                    want[at] = add(DType::F32, want[at], part);
-                }
-            }
-            assert_same(&got.numbers(), &want, &(planes, from, to));
-            device.synchronize().unwrap();
-        }
-    }
-}
-
-#[test]
 fn a_gradient_larger_than_a_binding() {
     let Some(device) = device() else { return };
     // 160 MB.

@@ -8,6 +8,7 @@ from ..._core import (
     ShapeError,
     Tensor,
     _attention,
+    _autocast,
     arange,
     dropout,
     is_grad_enabled,
@@ -33,9 +34,9 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """softmax(scale Q Kᵀ + mask) V (Vaswani et al., 2017, https://arxiv.org/abs/1706.03762).
 
-    On the CPU the scores are never all in memory, which grows with L + S only, forward and backward, and half
-    floats are computed in float32. With dropout, where the mask requires a gradient, and on other devices,
-    it is composed of other operations, and the scores are `(*, L, S)` in memory.
+    The scores are never all in memory, which grows with L + S only, forward and backward, and half floats are
+    computed in float32. With dropout, and where the mask requires a gradient, it is composed of other
+    operations, and the scores are `(*, L, S)` in memory.
 
     Args:
         query, key, value: floats `(*, L, E)`, `(*, S, E)` and `(*, S, V)`; the leading axes broadcast.
@@ -59,6 +60,7 @@ def scaled_dot_product_attention(
     >>> nn.functional.scaled_dot_product_attention(q, k, v).shape
     (2, 8, 5, 4)
     """
+    query, key, value = _autocast("attention", query, key, value)
     check(query, key, value)
     probability(NAME, dropout_p)
     if is_causal and attn_mask is not None:
@@ -71,7 +73,7 @@ def scaled_dot_product_attention(
     if mask is not None:
         check_mask(NAME, "attn_mask", mask)
     learned = mask is not None and mask.requires_grad and is_grad_enabled()
-    if query.device == "cpu" and not dropout_p and not learned:
+    if not dropout_p and not learned:
         factor = query.shape[-1] ** -0.5 if scale is None else scale
         return _attention(query, key, value, mask, is_causal, factor)
     if mask is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ..._core import (
+    _autocast,
     binary_cross_entropy,
     cross_entropy,
     exp,
@@ -56,6 +57,7 @@ def poisson_nll_loss(
 ) -> Tensor:
     """exp(x) - target x, or x - target log(x + eps) without `log_input`; `full` adds about log(target!)."""
     same_shape("poisson_nll_loss", x, target)
+    x, target = _autocast("poisson_nll_loss", x, target)
     loss = exp(x) - target * x if log_input else x - target * log(x + eps)
     if full:
         large = where(target > 1, target, 1.0)
@@ -73,6 +75,7 @@ def gaussian_nll_loss(
         var: the variances, of a shape that broadcasts to x's.
     """
     same_shape("gaussian_nll_loss", x, target)
+    x, target, var = _autocast("gaussian_nll_loss", x, target, var)
     var = var.clamp(min=eps)
     error = x - target
     loss = 0.5 * (log(var) + error * error / var)
@@ -114,6 +117,7 @@ def kl_div(x: Tensor, target: Tensor, reduction: str = "mean", log_target: bool 
 def soft_margin_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-target x)) for targets 1 and -1."""
     same_shape("soft_margin_loss", x, target)
+    x, target = _autocast("soft_margin_loss", x, target)
     return reduced(softplus(-target * x), reduction)
 
 
@@ -126,6 +130,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     >>> nn.functional.cosine_similarity(ox.tensor([[2.0, 0.0]]), ox.tensor([[-3.0, 0.0]])).tolist()
     [-1.0]
     """
+    x1, x2 = _autocast("cosine_similarity", x1, x2)
     least = eps * eps
     norm1 = (x1 * x1).sum(dim).clamp(min=least).sqrt()
     norm2 = (x2 * x2).sum(dim).clamp(min=least).sqrt()
@@ -136,6 +141,7 @@ def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
     """‖x₁ - x₂ + eps‖ₚ along the last axis."""
+    x1, x2 = _autocast("pairwise_distance", x1, x2)
     gap = (x1 - x2 + eps).abs()
     if p == 2:
         return (gap * gap).sum(-1, keepdim=keepdim).sqrt()
@@ -145,6 +151,7 @@ def pairwise_distance(
 def hinge_embedding_loss(x: Tensor, target: Tensor, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     """x where the target is 1, max(0, margin - x) where it is -1."""
     same_shape("hinge_embedding_loss", x, target)
+    x, target = _autocast("hinge_embedding_loss", x, target)
     return reduced(where(target == 1, x, (margin - x).clamp(min=0.0)), reduction)
 
 
@@ -154,6 +161,7 @@ def margin_ranking_loss(
     """max(0, -target (x₁ - x₂) + margin): the target is 1 where x₁ should rank higher, else -1."""
     same_shape("margin_ranking_loss", x1, x2)
     same_shape("margin_ranking_loss", x1, target)
+    x1, x2, target = _autocast("margin_ranking_loss", x1, x2, target)
     return reduced((margin - target * (x1 - x2)).clamp(min=0.0), reduction)
 
 

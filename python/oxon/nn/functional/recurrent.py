@@ -1,14 +1,14 @@
-"""Recurrent arithmetic: one step of each cell, its gradient, and a whole sequence as one recorded call.
+"""Recurrent arithmetic: one step of each cell, and a whole sequence as one recorded call.
 
 A sequence is a `Function` of its own because the gradients of its steps belong together: those of the
-recurrent weights are one matrix product over all steps instead of a sum of one for each. On the CPU the steps
-are one kernel, forward and backward; elsewhere, and where gradients are differentiated again, they are
-composed of the core's operations by `run`. The layers that keep the parameters are in `nn/recurrent.py`.
+recurrent weights are one matrix product over all steps instead of a sum of one for each. The steps are one
+kernel, forward and backward; where gradients are differentiated again, they are composed of the core's
+operations by `run`. The layers that keep the parameters are in `nn/recurrent.py`.
 """
 
 from __future__ import annotations
 
-from ..._core import Tensor, _sequence, _sequence_back, cat, is_grad_enabled, linear, stack, where
+from ..._core import Tensor, _autocast, _sequence, _sequence_back, is_grad_enabled, linear, stack
 from ...autograd import Function, grad
 
 TYPE_CHECKING = False
@@ -27,15 +27,8 @@ class Cell:
     #: Whether only the sum of `gi` and `gh` counts, so that their biases may be added up first.
     joint: bool = True
 
-    def step(self, gi: Tensor, gh: Tensor, state: State) -> tuple[State, State]:
-        """The next state, and what `back` wants to know beside it."""
-        raise NotImplementedError
-
-    def back(self, kept: State, before: State, after: State, d: State) -> tuple[Tensor, Tensor, State]:
-        """The gradients of `gi`, of `gh` and of the state before, but for what reaches that through `gh`.
-
-        The hidden state is left out of the last where only `gh` depends on it.
-        """
+    def step(self, gi: Tensor, gh: Tensor, state: State) -> State:
+        """The next state."""
         raise NotImplementedError
 
 
@@ -45,12 +38,8 @@ class TanhCell(Cell):
     name = "tanh"
     gates = 1
 
-    def step(self, gi: Tensor, gh: Tensor, state: State) -> tuple[State, State]:
-        return ((gi + gh).tanh(),), ()
-
-    def back(self, kept: State, before: State, after: State, d: State) -> tuple[Tensor, Tensor, State]:
-        dz = d[0] * (1.0 - after[0] * after[0])
-        return dz, dz, ()
+    def step(self, gi: Tensor, gh: Tensor, state: State) -> State:
+        return ((gi + gh).tanh(),)
 
 
 class ReluCell(Cell):
@@ -59,12 +48,8 @@ class ReluCell(Cell):
     name = "relu"
     gates = 1
 
-    def step(self, gi: Tensor, gh: Tensor, state: State) -> tuple[State, State]:
-        return ((gi + gh).relu(),), ()
-
-    def back(self, kept: State, before: State, after: State, d: State) -> tuple[Tensor, Tensor, State]:
-        dz = where(after[0] > 0, d[0], 0.0)
-        return dz, dz, ()
+    def step(self, gi: Tensor, gh: Tensor, state: State) -> State:
+        return ((gi + gh).relu(),)
 
 
 class LstmCell(Cell):
@@ -74,24 +59,10 @@ class LstmCell(Cell):
     gates = 4
     states = 2
 
-    def step(self, gi: Tensor, gh: Tensor, state: State) -> tuple[State, State]:
-        z = gi + gh
-        i, f, g, o = z.chunk(4, -1)
+    def step(self, gi: Tensor, gh: Tensor, state: State) -> State:
+        i, f, g, o = (gi + gh).chunk(4, -1)
         c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
-        return (o.sigmoid() * c.tanh(), c), (z,)
-
-    def back(self, kept: State, before: State, after: State, d: State) -> tuple[Tensor, Tensor, State]:
-        zi, zf, zg, zo = kept[0].chunk(4, -1)
-        i, f, g, o = zi.sigmoid(), zf.sigmoid(), zg.tanh(), zo.sigmoid()
-        dh, dc = d
-        y = after[1].tanh()
-        dc = dc + dh * o * (1.0 - y * y)
-        di = dc * g * i * (1.0 - i)
-        df = dc * before[1] * f * (1.0 - f)
-        dg = dc * i * (1.0 - g * g)
-        do = dh * y * o * (1.0 - o)
-        dz = cat([di, df, dg, do], -1)
-        return dz, dz, (dc * f,)
+        return (o.sigmoid() * c.tanh(), c)
 
 
 class GruCell(Cell):
@@ -101,22 +72,11 @@ class GruCell(Cell):
     gates = 3
     joint = False
 
-    def step(self, gi: Tensor, gh: Tensor, state: State) -> tuple[State, State]:
-        _, z, n, _ = self.parts(gi, gh)
-        return (n + z * (state[0] - n),), (gi, gh)
-
-    def back(self, kept: State, before: State, after: State, d: State) -> tuple[Tensor, Tensor, State]:
-        r, z, n, hn = self.parts(*kept)
-        dz = d[0] * (before[0] - n) * z * (1.0 - z)
-        dn = d[0] * (1.0 - z) * (1.0 - n * n)
-        dr = dn * hn * r * (1.0 - r)
-        return cat([dr, dz, dn], -1), cat([dr, dz, dn * r], -1), (d[0] * z,)
-
-    def parts(self, gi: Tensor, gh: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """r, z, n, and the hidden state's share of n."""
+    def step(self, gi: Tensor, gh: Tensor, state: State) -> State:
         (ir, iz, inew), (hr, hz, hnew) = gi.chunk(3, -1), gh.chunk(3, -1)
-        r = (ir + hr).sigmoid()
-        return r, (iz + hz).sigmoid(), (inew + r * hnew).tanh(), hnew
+        z = (iz + hz).sigmoid()
+        n = (inew + (ir + hr).sigmoid() * hnew).tanh()
+        return (n + z * (state[0] - n),)
 
 
 CELLS: dict[str, Cell] = {cell.name: cell for cell in (TanhCell(), ReluCell(), LstmCell(), GruCell())}
@@ -133,44 +93,28 @@ def sequence(
         weight, bias: `(gates H, H)` and `(gates H,)`, of the hidden state's share.
         state: what each step hands on, `(N, H)` each.
     """
+    gi, weight, bias, *given = _autocast("recurrent", gi, weight, bias, *state)
+    state = tuple(given)
     result: State
     if is_grad_enabled():
         result = Sequence.apply(cell, reverse, gi, weight, bias, *state)
-    elif has_kernel(gi):
-        result = tuple(_sequence(cell.name, reverse, gi, weight, bias, state, False)[0])
     else:
-        result = run(cell, reverse, gi, weight, bias, state)
+        result = tuple(_sequence(cell.name, reverse, gi, weight, bias, state, False)[0])
     return result[0], result[1:]
 
 
-def has_kernel(gi: Tensor) -> bool:
-    """Whether a whole sequence is one kernel where `gi` is."""
-    return gi.device == "cpu"
-
-
-def run(
-    cell: Cell,
-    reverse: bool,
-    gi: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    state: State,
-    kept: list[tuple[State, State, State]] | None = None,
-) -> State:
-    """The loop over the steps; `kept` collects the states around each and what else its gradient needs."""
+def run(cell: Cell, reverse: bool, gi: Tensor, weight: Tensor, bias: Tensor | None, state: State) -> State:
+    """The same, composed: a loop over the steps, whose gradients can be differentiated again."""
     steps = gi.unbind(0)
     outputs = []
     for i in reversed(range(len(steps))) if reverse else range(len(steps)):
-        before = state
-        state, more = cell.step(steps[i], linear(before[0], weight, bias), before)
+        state = cell.step(steps[i], linear(state[0], weight, bias), state)
         outputs.append(state[0])
-        if kept is not None:
-            kept.append((before, state, more))
     return stack(outputs[::-1] if reverse else outputs), *state
 
 
 class Sequence(Function):
-    """`run` or its kernel, whose gradient walks the steps back and leaves the weights' for one product."""
+    """The kernel, whose gradient walks the steps back and leaves the weights' for one product."""
 
     @staticmethod
     def forward(
@@ -178,53 +122,18 @@ class Sequence(Function):
     ) -> State:
         ctx.cell, ctx.reverse = cell, reverse
         ctx.save_for_backward(gi, weight, bias, *state)
-        ctx.fused = has_kernel(gi)
-        if ctx.fused:
-            keep = any(ctx.needs_input_grad)
-            outputs, ctx.around, ctx.kept = _sequence(cell.name, reverse, gi, weight, bias, state, keep)
-            return tuple(outputs)
-        ctx.kept = [] if any(ctx.needs_input_grad) else None
-        return run(cell, reverse, gi, weight, bias, state, ctx.kept)
+        keep = any(ctx.needs_input_grad)
+        outputs, ctx.around, ctx.kept = _sequence(cell.name, reverse, gi, weight, bias, state, keep)
+        return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *d: Tensor) -> tuple[Tensor | None, ...]:
         if is_grad_enabled():
             return None, None, *Sequence.recorded(ctx, d)
-        if ctx.fused:
-            return None, None, *Sequence.fused(ctx, d)
-        weight, bias = ctx.saved_tensors[1:3]
-        _, _, need_gi, need_weight, need_bias, *_ = ctx.needs_input_grad
-        outputs, dstate = d[0].unbind(0), d[1:]
-        order = range(len(outputs)) if ctx.reverse else reversed(range(len(outputs)))
-        dgi: list[Tensor] = []
-        dgh: list[Tensor] = []
-        for i, (before, after, more) in zip(order, reversed(ctx.kept), strict=True):
-            dstate = (dstate[0] + outputs[i], *dstate[1:])
-            gi, gh, direct = ctx.cell.back(more, before, after, dstate)
-            dgi.append(gi)
-            dgh.append(gh)
-            dh = gh @ weight
-            whole = len(direct) == ctx.cell.states
-            dstate = (dh + direct[0], *direct[1:]) if whole else (dh, *direct)
-        kept = ctx.kept
-        if ctx.reverse:
-            kept = kept[::-1]
-        else:
-            dgi.reverse()
-            dgh.reverse()
-        shares = stack(dgh)
-        inputs = None
-        if need_gi:
-            inputs = shares if dgi[0] is dgh[0] else stack(dgi)
-        dweight = None
-        if need_weight:
-            hidden = stack([before[0] for before, _, _ in kept])
-            dweight = shares.flatten(0, 1).mT @ hidden.flatten(0, 1)
-        dbias = shares.sum((0, 1)) if bias is not None and need_bias else None
-        return None, None, inputs, dweight, dbias, *dstate
+        return None, None, *Sequence.walked(ctx, d)
 
     @staticmethod
-    def fused(ctx: Any, d: State) -> list[Tensor | None]:
+    def walked(ctx: Any, d: State) -> list[Tensor | None]:
         """The gradients by the kernel, from the states around all steps and what else it kept."""
         weight = ctx.saved_tensors[1]
         _, _, _, need_weight, need_bias, *_ = ctx.needs_input_grad
