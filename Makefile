@@ -23,15 +23,16 @@ gpu:  ## the tests that need a Vulkan adapter; fails where there is none
 GPU_TABLE = $(patsubst %,tests/test_%.py,structured elementwise attention autograd conv functions in_place init layers \
 	losses nn norm optim random recurrent tensor schedules metrics)
 CONFIGURATIONS = LP_NATIVE_VECTOR_WIDTH=256 LP_NATIVE_VECTOR_WIDTH=128 \
-	$(addprefix OXON_GPU_WITHOUT=,immediates float16 int64 subgroups immediates,float16,int64,subgroups)
+	$(addprefix OXON_GPU_WITHOUT=,immediates float16 int64 subgroups bindings immediates,float16,int64,subgroups)
 
 gpu-table:  ## the table of operations, layers, losses and optimizers on lavapipe, in one configuration
 	OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest -q --device gpu $(GPU_TABLE)
 
-gpu-full:  ## the whole table of operations, layers, losses and optimizers on lavapipe, in every configuration
+gpu-full:  ## the whole table of operations, layers, losses, optimizers and examples on lavapipe, in every configuration
 	set -e; for configuration in $(CONFIGURATIONS); do echo "== $$configuration"; \
 	  env OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $$configuration $(PYTHON) -m pytest -q --device gpu $(GPU_TABLE); \
-	  env OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $$configuration $(PYTHON) -m pytest -q -m gpu; done
+	  env OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $$configuration $(PYTHON) -m pytest -q -m "gpu and not slow"; done
+	OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest -q -m "gpu and slow"
 
 mutants:  ## a hundred random mutations of kernels and gradients, of which the tests must catch 95; takes a quarter of an hour on two idle processors
 	$(PYTHON) tests/mutate.py

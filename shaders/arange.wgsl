@@ -9,6 +9,9 @@
 struct Parameters {
     count: u32,
     row: u32,
+    // Where the output's quads begin in what is bound.
+    first: u32,
+    unused: u32,
     // Integers as their low and high words, reals as pairs of float32.
     start: vec2<u32>,
     step: vec2<u32>,

@@ -11,6 +11,9 @@
 struct Parameters {
     count: u32,
     row: u32,
+    // Where the output's quads begin in what is bound.
+    first: u32,
+    unused: u32,
     // 64-bit numbers, low word first.
     key: vec2<u32>,
     offset: vec2<u32>,

@@ -9,7 +9,7 @@ fn before(a: Entry, b: Entry) -> bool {
     return less(a.key, b.key) || (equal(a.key, b.key) && a.at < b.at);
 }
 
-// The lower of the n-th pair of entries that are `apart`.
+// The lower of the n-th pair of entries that are `apart`; n itself for apart = 0.
 fn lower(pair: u32, apart: u32) -> u32 {
     return (pair & (apart - 1u)) | ((pair & ~(apart - 1u)) << 1u);
 }

@@ -5,7 +5,8 @@
 // Grid: one workgroup of 256 invocations to a tile, from tile `first` on, folded into rows of `row`.
 // Constants from the host: `Entry` of `Key` and place; `key`, of an item, with `less`, `equal` and
 // `greatest`; `FRESH`.
-// Parameters: `row`; `first`; `rows`, how many there are, of `length` elements and `n` entries; `size`.
+// Parameters: `row`; `first`; `rows`, how many there are, of `length` elements and `n` entries; `size`; `base`, the
+// first entry, and `origin`, the first place of a row, that is bound.
 
 const TILE: u32 = 1024u;
 
@@ -51,6 +52,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     for (var i = lane; i < TILE; i += 256u) {
-        if (first + i < count) { entries[first + i] = tile[i]; }
+        if (first + i < count) { entries[first + i - p.base] = tile[i]; }
     }
 }

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import oxon as ox
 import pytest
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
@@ -42,6 +43,36 @@ def test_digits_reach_what_we_promise(tmp_path):
     mlp, cnn = (float(found) for found in re.findall(r"test accuracy ([\d.]+)%, mean of 5 seeds", out))
     assert mlp >= 97.0
     assert cnn >= 98.0
+
+
+@pytest.mark.gpu
+def test_digits_on_the_gpu(tmp_path):
+    gpu_or_skip()
+    out = run("digits.py", "--seeds", "1", "--epochs", "3", "--device", "gpu", folder=tmp_path)
+    accuracies = [float(found) for found in re.findall(r"test accuracy ([\d.]+)%, mean of 1 seeds", out)]
+    assert len(accuracies) == 2
+    assert min(accuracies) > 85
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_mnist_on_the_gpu(tmp_path):
+    gpu_or_skip()
+    if not os.path.isdir(os.path.join(os.environ.get("OXON_DATA", ""), "mnist")):
+        pytest.skip("OXON_DATA does not hold mnist")
+    out = run("mnist.py", "--limit", "1280", "--epochs", "2", "--device", "gpu", folder=tmp_path)
+    assert float(re.findall(r"test accuracy ([\d.]+)%", out)[0]) > 80
+
+
+def gpu_or_skip():
+    os.environ.setdefault("OXON_GPU_ADAPTER", "llvmpipe")
+    os.environ.setdefault("XDG_RUNTIME_DIR", os.environ.get("TMPDIR", "/tmp"))
+    try:
+        ox.ones(1, device="gpu").item()
+    except ox.DeviceError as error:
+        if os.environ.get("OXON_REQUIRE_GPU") == "1":
+            raise
+        pytest.skip(str(error))
 
 
 def test_by_hand(tmp_path):

@@ -5,6 +5,7 @@ and `--device gpu` runs the tests' table there (`on_gpu.py`)."""
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import pickle
 from collections.abc import Callable
@@ -189,14 +190,34 @@ def test_other_rows_as_on_the_cpu(name: str) -> None:
     agree(both(INDICES_OF[name], x, backward=False))
 
 
-def test_the_same_seed_draws_the_same_numbers() -> None:
-    for draw in (ox.rand, ox.randn):
-        cpu = draw(1000, generator=ox.Generator(5)).numpy()
-        gpu = draw(1000, generator=ox.Generator(5), device="gpu").cpu().numpy()
-        np.testing.assert_allclose(gpu, cpu, rtol=1e-5, atol=1e-6)
-    cpu = ox.randint(0, 100, (50,), generator=ox.Generator(5), dtype="int32").tolist()
-    gpu = ox.randint(0, 100, (50,), generator=ox.Generator(5), dtype="int32", device="gpu").cpu().tolist()
-    assert gpu == cpu
+DRAWS: dict[str, Callable[[str], ox.Tensor]] = {
+    "rand": lambda d: ox.rand(1000, generator=ox.Generator(5), device=d),
+    "float16": lambda d: ox.rand(100, generator=ox.Generator(5), device=d, dtype="float16"),
+    "int32": lambda d: ox.randint(0, 100, (50,), generator=ox.Generator(5), dtype="int32", device=d),
+    "int64": lambda d: ox.randint(-(1 << 40), 1 << 40, (50,), generator=ox.Generator(5), device=d),
+    "randperm": lambda d: ox.randperm(100, generator=ox.Generator(5), device=d),
+    "bernoulli": lambda d: ox.bernoulli(ox.full((200,), 0.3, device=d), generator=ox.Generator(5)),
+    "multinomial": lambda d: ox.multinomial(ox.full((20,), 0.05, device=d), 10, generator=ox.Generator(5)),
+    "dropout": lambda d: dropped(ox.ones(300, device=d)),
+}
+
+
+def dropped(x: ox.Tensor) -> ox.Tensor:
+    ox.manual_seed(3)
+    return nn.functional.dropout(x, 0.4)
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_the_same_seed_draws_the_same_numbers(name: str) -> None:
+    cpu, gpu = DRAWS[name]("cpu"), DRAWS[name]("gpu")
+    assert (cpu.dtype, gpu.device) == (gpu.dtype, "gpu")
+    assert gpu.cpu().tolist() == cpu.tolist()
+
+
+def test_the_same_seed_draws_the_same_normals() -> None:
+    cpu = ox.randn(1000, generator=ox.Generator(5)).numpy()
+    gpu = ox.randn(1000, generator=ox.Generator(5), device="gpu").cpu().numpy()
+    np.testing.assert_allclose(gpu, cpu, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_missing_says_so() -> None:
@@ -355,10 +376,88 @@ def test_a_product_and_what_follows_without_another_operand() -> None:
         agree(both(lambda a, b: ((a @ b) * 0.3 - 1).softmax(-1), a, b))
 
 
-def test_a_grid_of_70_000_by_4_000() -> None:
-    x = ox.arange(70_000.0, device="gpu").unsqueeze(1).expand(70_000, 4_000)
+def mask_set(x: ox.Tensor) -> ox.Tensor:
+    y = x * 1.0
+    y[y > 0] = 0.5
+    return y
+
+
+STAYS: dict[str, Callable[..., Any]] = {
+    **ROWS_OF,
+    **INDICES_OF,
+    "matmul": lambda x: x @ x.mT,
+    "conv1d": lambda x: ox.conv1d(x[None], ox.ones(4, x.shape[0], 3, device="gpu")),
+    "max_pool2d": lambda x: ox.max_pool2d(x[None, None], 2),
+    "indices": lambda x: x[x.argmax(-1) % 3, x.argmin(-1) % 5],
+    "mask set": mask_set,
+    "tril": lambda x: ox.tril(x) + ox.triu(x, 1),
+    "one_hot": lambda x: nn.functional.one_hot(x.argmax(-1), 40),
+    "cross_entropy": lambda x: nn.functional.cross_entropy(x, x.argmax(-1)),
+    "embedding": lambda x: ox.embedding(x.argmax(-1), x.mT),
+    "gather": lambda x: ox.gather(x, 1, x.argsort(-1)),
+    "int64": lambda x: (x * 100).long() // 7 % 5,
+    "randn": lambda x: x + ox.randn(*x.shape, device="gpu"),
+    "gelu": lambda x: nn.functional.gelu(x),
+}
+
+
+@pytest.mark.parametrize("name", STAYS)
+def test_nothing_goes_through_the_host(name: str) -> None:
+    """Neither a fall-back to the CPU nor constants made there."""
+    shape = (5, 6, 33) if name in ROWS_OF else (7, 33)
+    x = ox.randn(*shape, device="gpu")
+    ox.flush([x])
+    before = _core._transfers()
+    found = STAYS[name](x)
+    found = found if isinstance(found, tuple) else (found,)
+    ox.flush(list(found))
+    ox.synchronize()
+    assert _core._transfers() == before
+    assert all(y.device == "gpu" for y in found)
+
+
+@pytest.mark.slow
+def test_a_grid_of_70_000_by_70_000() -> None:
+    """More elements than 32 bits count, more workgroups than one dimension of a grid has."""
+    x = ox.arange(70_000, dtype="int32", device="gpu").unsqueeze(1).expand(70_000, 70_000)
     assert x.amax().item() == 69_999
-    assert ox.ones(1, 1, device="gpu").expand(70_000, 4_000).sum().item() == 280_000_000
+    rows = ox.ones(1, 1, device="gpu").expand(70_000, 70_000).sum(0)
+    assert (rows.amin().item(), rows.amax().item()) == (70_000, 70_000)
+
+
+def test_a_tensor_of_three_gigabytes_works_or_says_why_not() -> None:
+    def last() -> list[int]:
+        x = ox.zeros(3, 1_000_000_007, dtype="uint8", device="gpu")
+        x[2, -1] = 5
+        return [int(v) for v in x[2, -2:].tolist()]
+
+    if ox.devices()[1].max_buffer > 3_000_000_021:
+        assert last() == [0, 5]
+    else:
+        with pytest.raises(MemoryError, match="bytes asked for; its largest buffer has"):
+            last()
+
+
+def test_sequences_and_draws_larger_than_a_binding() -> None:
+    draw = [
+        ox.randint(0, 200, (140_000_001,), dtype="uint8", generator=ox.Generator(1), device=d)
+        for d in ("cpu", "gpu")
+    ]
+    assert (draw[1].cpu().numpy() == draw[0].numpy()).all()
+    x = ox.arange(40_000_001, dtype="float32", device="gpu")
+    assert (x.cpu().numpy() == np.arange(40_000_001, dtype=np.float32)).all()
+
+
+def test_three_rows_larger_than_a_binding() -> None:
+    """Rows that begin at no multiple of four elements cannot be cut into quads."""
+    x = ox.arange(13_000_001, dtype="int32", device="gpu")
+    y = x * ox.tensor([[1], [2], [3]], dtype="int32", device="gpu")
+    got = y.cpu().numpy().copy()
+    assert (got == np.arange(13_000_001, dtype=np.int32) * np.array([[1], [2], [3]], np.int32)).all()
+    y[1, 5] = -1
+    picked = ox.take(y, ox.tensor([2, 1, 0], device="gpu"), 0)
+    got[1, 5] = -1
+    assert (picked.cpu().numpy() == got[::-1]).all()
 
 
 def test_more_than_one_binding_holds() -> None:
@@ -406,9 +505,15 @@ def test_a_forked_child_gets_an_error_and_does_not_hang() -> None:
 
 def test_a_bad_index_is_an_index_error_where_it_is_observed() -> None:
     x, i = ox.ones(4, 3, device="gpu"), ox.tensor([0, 7]).to("gpu")
+    line = inspect.getframeinfo(inspect.currentframe()).lineno + 1  # type: ignore[arg-type]
     y = ox.take(x, i, 0)
-    with pytest.raises(IndexError, match="take: index 7 is out of range for axis 0 of size 4"):
+    told = rf"take: index 7 is out of range for axis 0 of size 4 \(asked for at .*test_gpu.py:{line}\)"
+    with pytest.raises(IndexError, match=told):
         y.cpu().numpy()
+    for call in (lambda: ox.gather(x, 0, i[:, None]), lambda: x[i], lambda: ox.embedding(i, x)):
+        y = call()
+        with pytest.raises(IndexError, match=r"index 7 is out of range for axis 0 .*test_gpu.py:\d+"):
+            y.sum().item()
     assert ox.take(x, i[:1], 0).cpu().tolist() == [[1.0, 1.0, 1.0]]
 
 

@@ -102,6 +102,87 @@ def _true_softmax(x: Tensor) -> list[float]:
     return [exp(v) / sum(map(exp, row)) for row in _rows(x) for v in row]
 
 
+def _true_scan(x: Tensor) -> list[float]:
+    from itertools import accumulate
+
+    return [v for row in _rows(x) for v in accumulate(row)]
+
+
+def _true_norm(x: Tensor) -> list[float]:
+    found: list[float] = []
+    for row in _rows(x):
+        mean = sum(row) / len(row)
+        variance = sum((v - mean) ** 2 for v in row) / len(row)
+        found += [(v - mean) / (variance + 1e-5) ** 0.5 for v in row]
+    return found
+
+
+def _true_pool(x: Tensor) -> list[float]:
+    rows = _rows(x)
+    return [
+        max(rows[i][j], rows[i][j + 1], rows[i + 1][j], rows[i + 1][j + 1])
+        for i in range(0, len(rows) - 1, 2)
+        for j in range(0, len(rows[0]) - 1, 2)
+    ]
+
+
+def _attend(x: Tensor) -> Tensor:
+    from .nn.functional import scaled_dot_product_attention
+
+    q = x[None, None]
+    return scaled_dot_product_attention(q, q, q, scale=0.1)
+
+
+def _true_attention(x: Tensor) -> list[float]:
+    from math import exp
+
+    rows, found = _rows(x), []
+    for q in rows:
+        weights = [exp(0.1 * sum(a * b for a, b in zip(q, k, strict=True))) for k in rows]
+        for column in zip(*rows, strict=True):
+            found.append(sum(w * v for w, v in zip(weights, column, strict=True)) / sum(weights))
+    return found
+
+
+def _integers(x: Tensor) -> Tensor:
+    """int64, beyond 32 bits."""
+    return ((x * 1000).trunc().long() * 123_456_789_012 // 7 % 1000).float()
+
+
+def _true_integers(x: Tensor) -> list[float]:
+    from math import trunc
+
+    whole = [trunc(v) for row in _rows((x * 1000).cpu()) for v in row]
+    return [float(v * 123_456_789_012 // 7 % 1000) for v in whole]
+
+
+def _scatter(x: Tensor) -> Tensor:
+    """Rows added up in pairs, as the gradient of an embedding is."""
+    index = (_core.arange(x.shape[0], device=x.device) // 2)[:, None].expand(x.shape[0], x.shape[1])
+    return _core.zeros_like(x).scatter_add(0, index, x)
+
+
+def _true_scatter(x: Tensor) -> list[float]:
+    rows = _rows(x)
+    empty = [0.0] * len(rows[0])
+    pairs = [[*rows, empty][i : i + 2] for i in range(0, len(rows), 2)]
+    sums = [[a + b for a, b in zip(*pair, strict=True)] for pair in pairs]
+    return [v for row in sums + [empty] * (len(rows) - len(sums)) for v in row]
+
+
+def _gradient(x: Tensor) -> Tensor:
+    x = x.detach().requires_grad_()
+    gradient = _core._grad([x.tanh().sum()], [x])[0]
+    assert gradient is not None
+    return gradient
+
+
+def _true_gradient(x: Tensor) -> list[float]:
+    from math import tanh
+
+    return [1 - tanh(v) ** 2 for row in _rows(x) for v in row]
+
+
 def _kernel() -> Tensor:
     return _core.arange(9, dtype="float32", device="cpu").reshape(3, 3) / 9 - 0.5
 
@@ -122,6 +203,13 @@ FAMILIES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], list[fl
         lambda x: _core.take(x, _order(x), 0),
         lambda x: [v for row in _rows(x)[::-1] for v in row],
     ),
+    "scatter": (_scatter, _true_scatter),
+    "scan": (lambda x: x.cumsum(-1), _true_scan),
+    "norm": (lambda x: _core.layer_norm(x, (x.shape[-1],)), _true_norm),
+    "pool": (lambda x: _core.max_pool2d(x[None, None], 2), _true_pool),
+    "attention": (_attend, _true_attention),
+    "integers": (_integers, _true_integers),
+    "gradient": (_gradient, _true_gradient),
     "sort": (lambda x: x.sort(-1)[0], lambda x: [v for row in _rows(x) for v in sorted(row)]),
 }
 

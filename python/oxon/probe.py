@@ -1,5 +1,5 @@
-"""What is tried before devices are used: the first look for adapters, in a process that may crash, and which
-device is faster. Good answers are remembered in the user's cache directory."""
+"""What is tried before devices are used: a look for adapters and a kernel on each, in a process that may
+crash, and which device is faster. Good answers are remembered in the user's cache directory."""
 
 from __future__ import annotations
 
@@ -23,8 +23,13 @@ from importlib.util import module_from_spec, spec_from_file_location
 spec = spec_from_file_location("oxon._core", sys.argv[1])
 core = module_from_spec(spec)
 spec.loader.exec_module(core)
-print("looking", flush=True)
-core._look()
+print("looking for adapters", flush=True)
+for place, name in core._look():
+    print("computing on", name, flush=True)
+    try:
+        core._try_out(place)
+    except core.DeviceError:
+        pass  # a clear error, which whoever uses it gets as well
 """
 _REMEMBERED = 32
 
@@ -34,8 +39,8 @@ _picked: str | None = None
 
 
 def _try_elsewhere() -> None:
-    """Called before the first look for adapters of this process: raises DeviceError if the look crashes, or
-    never ends, in another."""
+    """Called before the first look for adapters of this process: raises DeviceError if the look, or a kernel
+    on one of them, crashes or never ends in another."""
     global _verdict
     with _lock:
         if _verdict is None:
@@ -75,11 +80,12 @@ def _trial() -> str:
         try:
             out, err = trial.communicate(timeout=5)
         except subprocess.TimeoutExpired:
-            out, err = b"looking", b""  # it hangs in the kernel, where no signal reaches it
+            out, err = b"looking for adapters", b""  # it hangs in the kernel, where no signal reaches it
     finally:
         if trial.poll() is None:
             trial.kill()
-    if b"looking" not in out:
+    doing = [line for line in out.decode(errors="replace").splitlines() if line][-1:]
+    if not doing:
         return ""  # this interpreter could not even load the package: it tells nothing about drivers
     if how is None:
         if trial.returncode == 0:
@@ -89,7 +95,7 @@ def _trial() -> str:
     last = [line for line in err.decode(errors="replace").splitlines() if line.strip()][-1:]
     said = f' and said "{last[0].strip()[:200]}"' if last else ""
     return (
-        f"no GPU: looking for adapters in a trial process {how}{said}; one of the drivers in {_drivers()} "
+        f"no GPU: {doing[0]} in a trial process {how}{said}; one of the drivers in {_drivers()} "
         "is at fault: update it or take it away, name a good one in VK_DRIVER_FILES, or look without a trial "
         f"with {PROBE_VARIABLE}=0"
     )
@@ -154,7 +160,8 @@ def _state() -> str:
     import json
     from hashlib import sha256
 
-    parts: list[Any] = [_core.__version__, _stamp(str(_core.__file__)), sys.platform]
+    adapter = os.environ.get("OXON_GPU_ADAPTER", "")
+    parts: list[Any] = [_core.__version__, _stamp(str(_core.__file__)), sys.platform, adapter]
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             parts.append(file.read())

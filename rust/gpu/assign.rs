@@ -4,9 +4,9 @@ use super::device::Shared;
 use super::pipeline::{Key, Parameters, Source};
 use super::pointwise::{self, Axes, LANES, Window, grid};
 use super::shaders::ASSIGN;
-use super::{Out, View, strided, wgsl};
+use super::{Buffer, Out, View, strided, wgsl};
 use crate::bail;
-use crate::core::{DType, Layout, Result};
+use crate::core::{DType, Layout, Result, Shape};
 use crate::ir::kernel::{Fused, Scatter};
 use smallvec::SmallVec;
 
@@ -50,8 +50,48 @@ pub(super) fn copy(op: &'static str, x: &View<'_>, out: &Out<'_>) -> Result<()> 
     write(op, Scatter::Set, x, out, &Layout::contiguous(out.shape.clone()))
 }
 
+/// Results of which `shape` begins at element `start`, made entry by entry of the outermost axis in memory of their
+/// own and then moved to their place: for entries that do not begin at whole quads, which [`halves`] has no cut for.
+/// `make` gets the axis, the entry, its shape, and where to write. An error where there are no entries.
+///
+/// [`halves`]: super::pointwise::halves
+pub(super) fn by_entries(
+    op: &str,
+    shape: &Shape,
+    start: usize,
+    outs: &[Out<'_>],
+    make: impl Fn(usize, usize, &Shape, &[Out<'_>]) -> Result<()>,
+) -> Result<()> {
+    let Some(axis) = shape.iter().position(|&size| size != 1) else {
+        let shared = outs[0].buffer.device().shared();
+        bail!(Device, "{op}: what one element needs does not fit what {} binds at once", shared.adapter);
+    };
+    let mut part = shape.clone();
+    part[axis] = 1;
+    let count = part.count();
+    let layout = Layout::contiguous(part.clone());
+    for entry in 0..shape[axis] {
+        let window = Layout { offset: start + entry * count, ..layout.clone() };
+        let mut buffers: SmallVec<[Buffer; 2]> = SmallVec::new();
+        for out in outs {
+            buffers.push(out.buffer.device().alloc(count * out.dtype.size())?);
+        }
+        let own: SmallVec<[Out<'_>; 2]> = outs
+            .iter()
+            .zip(&buffers)
+            .map(|(out, buffer)| Out { buffer, shape: &part, dtype: out.dtype })
+            .collect();
+        make(axis, entry, &part, &own)?;
+        for (made, out) in own.iter().zip(outs) {
+            let made = View { buffer: made.buffer, layout: &layout, dtype: made.dtype };
+            write(op, Scatter::Set, &made, out, &window)?;
+        }
+    }
+    Ok(())
+}
+
 /// An error if elements of the output cannot be added up on its device.
-pub(super) fn adds(op: &'static str, out: &Out<'_>) -> Result<()> {
+pub(super) fn adds(op: &str, out: &Out<'_>) -> Result<()> {
     if out.dtype == DType::Bool {
         bail!(DType, "{op}: bool tensors do not add up; cast them first, as in `x.long()`");
     }
@@ -65,7 +105,7 @@ pub(super) fn start_from(op: &'static str, x: &View<'_>, out: &Out<'_>) -> Resul
 }
 
 /// Writes `source` into a window of the output, which counts from its start.
-fn write(op: &'static str, mode: Scatter, source: &View<'_>, out: &Out<'_>, window: &Layout) -> Result<()> {
+fn write(op: &str, mode: Scatter, source: &View<'_>, out: &Out<'_>, window: &Layout) -> Result<()> {
     if mode == Scatter::Add {
         adds(op, out)?;
     }
@@ -77,7 +117,7 @@ fn write(op: &'static str, mode: Scatter, source: &View<'_>, out: &Out<'_>, wind
 }
 
 struct Call<'a> {
-    op: &'static str,
+    op: &'a str,
     mode: Scatter,
     source: &'a View<'a>,
     out: &'a Out<'a>,

@@ -7,33 +7,35 @@ use super::memory::{Buffer, GRAIN, Pool, Raw, Usage, class};
 use super::neighbours;
 use super::pipeline::{Parameters, Pipelines};
 use super::queue::Queue;
+use super::stored::Stored;
 use crate::bail;
 use crate::core::Result;
 use parking_lot::Mutex;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, OnceLock};
 
 /// Names features, separated by commas, that are not used even where the adapter has them: `immediates`,
-/// `float16`, `int64`, `subgroups`. For tests.
+/// `float16`, `int64`, `subgroups`; `bindings` leaves those of at most 1 MiB. For tests.
 const WITHOUT_VARIABLE: &str = "OXON_GPU_WITHOUT";
 /// Bytes of parameters that every backend takes with a command.
 const IMMEDIATES: u32 = 128;
-/// The most that one read-back moves at a time.
-const READ_CHUNK: usize = 64 << 20;
-/// Read-back buffers that are kept.
-const STAGING_KEPT: usize = 4;
 
 /// Set before the first look for adapters.
 static TOUCHED: AtomicBool = AtomicBool::new(false);
 /// Set in a forked child whose parent had looked for its GPUs.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
+/// Keeps what was compiled for the next process, where the backend can: to be called before this one ends.
+pub fn save_pipelines() {
+    if !forked() {
+        opened().iter().for_each(|device| device.shared().pipelines.save());
+    }
+}
+
 /// How often bytes went to a device and came from one, in the life of the process.
 static UPLOADS: AtomicU64 = AtomicU64::new(0);
-static DOWNLOADS: AtomicU64 = AtomicU64::new(0);
+pub(super) static DOWNLOADS: AtomicU64 = AtomicU64::new(0);
 
 /// Uploads and downloads so far.
 pub fn transfers() -> (u64, u64) {
@@ -70,9 +72,9 @@ pub(super) struct Shared {
     pub bounds: Raw,
     /// Counts how often kernels that waited for others were recorded.
     pub epoch: AtomicU64,
-    recorder: Mutex<Queue>,
+    pub recorder: Mutex<Queue>,
     pool: Mutex<Pool>,
-    staging: Mutex<Vec<wgpu::Buffer>>,
+    pub staging: Mutex<Vec<wgpu::Buffer>>,
     faults: Arc<Faults>,
 }
 
@@ -216,9 +218,16 @@ impl Device {
             & (wgpu::Features::IMMEDIATES
                 | wgpu::Features::SHADER_F16
                 | wgpu::Features::SHADER_INT64
-                | wgpu::Features::SUBGROUP);
+                | wgpu::Features::SUBGROUP
+                | wgpu::Features::PIPELINE_CACHE);
+        let mut limits = handle.limits();
         for name in without.split(',').filter(|name| !name.is_empty()) {
             features.remove(match name.trim() {
+                "bindings" => {
+                    limits.max_storage_buffer_binding_size =
+                        limits.max_storage_buffer_binding_size.min(1 << 20);
+                    continue;
+                }
                 "immediates" => wgpu::Features::IMMEDIATES,
                 "float16" => wgpu::Features::SHADER_F16,
                 "int64" => wgpu::Features::SHADER_INT64,
@@ -227,7 +236,6 @@ impl Device {
             });
         }
         adapter.set_features(features);
-        let mut limits = handle.limits();
         if !features.contains(wgpu::Features::IMMEDIATES) {
             limits.max_immediate_size = 0;
         }
@@ -250,7 +258,11 @@ impl Device {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             seen.late.lock().get_or_insert_with(|| error.to_string());
         }));
-        let pipelines = Pipelines::new(&device);
+        let stored = match features.contains(wgpu::Features::PIPELINE_CACHE) {
+            true => Stored::open(&device, &handle.get_info()),
+            false => None,
+        };
+        let pipelines = Pipelines::new(&device, stored);
         let recorder = Mutex::new(Queue::new(&device, pipelines.arena_layout()));
         let bounds = Raw::new(device.create_buffer(&storage(4 * SLOTS as u64)));
         let mut device = Device(Arc::new(Shared {
@@ -393,51 +405,6 @@ impl Device {
     }
 }
 
-impl Buffer {
-    /// The bytes of `range`, after all that was recorded before.
-    pub fn download(&self, range: Range<usize>) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        if bytes.try_reserve_exact(range.len()).is_err() {
-            bail!(Memory, "out of memory for {} bytes from {}", range.len(), self.device().adapter());
-        }
-        bytes.resize(range.len(), 0);
-        self.download_into(range.start, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// The same into memory of the caller, from byte `start` on.
-    pub fn download_into(&self, start: usize, bytes: &mut [u8]) -> Result<()> {
-        if start.checked_add(bytes.len()).is_none_or(|end| end > self.len()) {
-            bail!(Index, "bytes {start}.. of a buffer of {} were asked for", self.len());
-        }
-        let shared = self.device().shared();
-        shared.check()?;
-        DOWNLOADS.fetch_add(1, Ordering::Relaxed);
-        let mut at = start;
-        for chunk in bytes.chunks_mut(READ_CHUNK) {
-            shared.read(self.raw(), at, chunk)?;
-            at += chunk.len();
-        }
-        Ok(())
-    }
-
-    /// Copies `bytes` bytes to another buffer of the same device; offsets and length are multiples of 4.
-    pub fn copy_to(&self, from: usize, to: &Buffer, at: usize, bytes: usize) -> Result<()> {
-        let aligned = [from, at, bytes].iter().all(|n| n % 4 == 0);
-        let fits = from + bytes <= self.len() && at + bytes <= to.len();
-        if !aligned || !fits || self.raw().id == to.raw().id {
-            bail!(
-                Device,
-                "copy: {bytes} bytes from {from} to {at} of another buffer do not fit or are not aligned"
-            );
-        }
-        let shared = self.device().shared();
-        shared.check()?;
-        let (from, to) = ((self.raw(), from as u64), (to.raw(), at as u64));
-        shared.recorder.lock().copy(shared, from, to, bytes as u64)
-    }
-}
-
 impl Shared {
     pub fn recorder(&self) -> parking_lot::MutexGuard<'_, Queue> {
         self.recorder.lock()
@@ -495,97 +462,10 @@ impl Shared {
             Some(_) => None,
         }
     }
-
-    /// Reads at most [`READ_CHUNK`] bytes: the copy is the last command of the submission that makes them.
-    fn read(&self, raw: &Raw, at: usize, bytes: &mut [u8]) -> Result<()> {
-        let start = at / 4 * 4;
-        let length = (at + bytes.len()).next_multiple_of(4) - start;
-        let words = self.observe(Some((raw, start as u64, length as u64)))?;
-        if let Some(staging) = words {
-            self.look(staging, length as u64, |view| {
-                bytes.copy_from_slice(&view[at - start..][..bytes.len()])
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Waits for all that was recorded, with a copy of a part of a buffer at its end, which is returned
-    /// mapped. An error if a kernel has met a bad index.
-    fn observe(&self, part: Option<(&Raw, u64, u64)>) -> Result<Option<wgpu::Buffer>> {
-        let part = part.map(|(raw, start, length)| (raw, start, length, self.staging(length)));
-        let mut recorder = self.recorder.lock();
-        let checks = std::mem::take(&mut recorder.checks);
-        let reported = 4 * checks.len() as u64;
-        let reports = (reported > 0).then(|| self.staging(reported));
-        let index = recorder.submit(self, |encoder| {
-            if let Some((raw, start, length, staging)) = &part {
-                encoder.copy_buffer_to_buffer(&raw.wgpu, *start, staging, 0, *length);
-            }
-            if let Some(reports) = &reports {
-                encoder.copy_buffer_to_buffer(&self.bounds.wgpu, 0, reports, 0, reported);
-                encoder.clear_buffer(&self.bounds.wgpu, 0, Some(reported));
-            }
-        })?;
-        drop(recorder);
-        let of_part = part.as_ref().map(|(_, _, length, staging)| map(staging, *length));
-        let of_reports = reports.as_ref().map(|staging| map(staging, reported));
-        self.wait(Some(index))?;
-        self.check()?;
-        // Another thread that waits may have taken the callbacks along and be about to call them.
-        for mapped in [of_part, of_reports].into_iter().flatten() {
-            if !matches!(mapped.recv(), Ok(Ok(()))) {
-                bail!(Device, "{}: its memory could not be read", self.adapter);
-            }
-        }
-        let mut verdict = Ok(());
-        if let Some(staging) = reports {
-            self.look(staging, reported, |words| verdict = checks.verdict(words))?;
-        }
-        verdict.map(|()| part.map(|(.., staging)| staging))
-    }
-
-    /// Shows the bytes of a mapped buffer and keeps it for the next read-back.
-    fn look(&self, staging: wgpu::Buffer, length: u64, see: impl FnOnce(&[u8])) -> Result<()> {
-        match staging.get_mapped_range(0..length) {
-            Ok(view) => see(&view),
-            Err(error) => bail!(Device, "{}: its memory could not be read: {error}", self.adapter),
-        }
-        staging.unmap();
-        let mut kept = self.staging.lock();
-        kept.push(staging);
-        if kept.len() > STAGING_KEPT {
-            kept.remove(0);
-        }
-        Ok(())
-    }
-
-    /// A buffer that the host can read, of at least `bytes`.
-    fn staging(&self, bytes: u64) -> wgpu::Buffer {
-        let size = bytes.next_power_of_two().max(4096);
-        let mut kept = self.staging.lock();
-        if let Some(at) = kept.iter().position(|buffer| buffer.size() == size) {
-            return kept.remove(at);
-        }
-        self.wgpu.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("read-back"),
-            size,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        })
-    }
 }
 
 /// A buffer for kernels.
 fn storage(size: u64) -> wgpu::BufferDescriptor<'static> {
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false }
-}
-
-/// Asks for the first bytes of a buffer; the answer comes while somebody waits for the device.
-fn map(staging: &wgpu::Buffer, length: u64) -> Receiver<Result<(), wgpu::BufferAsyncError>> {
-    let (send, mapped) = channel();
-    staging.map_async(wgpu::MapMode::Read, 0..length, move |result| {
-        let _ = send.send(result);
-    });
-    mapped
 }

@@ -27,17 +27,22 @@ pub(super) fn arange(start: Scalar, step: Scalar, out: &Out<'_>) -> Result<()> {
     if !whole && !out.dtype.is_float() && !wgsl::truncates(out.dtype) {
         bail!(Device, "arange: fractional steps to {} are not supported on the GPU; use int32", out.dtype);
     }
-    let words = |x: Scalar| match whole {
-        true => [x.as_i64() as u32, (x.as_i64() >> 32) as u32],
-        false => {
-            let high = x.as_f64() as f32;
-            [high.to_bits(), ((x.as_f64() - high as f64) as f32).to_bits()]
-        }
+    let integer = |x: i64| [x as u32, (x >> 32) as u32];
+    let real = |x: f64| [(x as f32).to_bits(), ((x - x as f32 as f64) as f32).to_bits()];
+    let words = |first: usize| match whole {
+        true => [
+            integer(start.as_i64().wrapping_add(step.as_i64().wrapping_mul(first as i64))),
+            integer(step.as_i64()),
+        ],
+        false => [real(start.as_f64() + step.as_f64() * first as f64), real(step.as_f64())],
     };
-    let ([a, b], [c, d]) = (words(start), words(step));
-    run(&ARANGE, &[out.dtype as u32, u32::from(whole)], &[a, b, c, d], out, || {
-        arange_constants(out.dtype, whole)
-    })
+    run(
+        &ARANGE,
+        &[out.dtype as u32, u32::from(whole)],
+        |first| words(first).concat(),
+        out,
+        || arange_constants(out.dtype, whole),
+    )
 }
 
 fn arange_constants(dtype: DType, whole: bool) -> String {
@@ -72,11 +77,15 @@ pub(super) fn random(distribution: Distribution, key: u64, offset: u64, out: &Ou
         Distribution::Integer { low, span } if out.dtype.is_int() => (Draw::Within, low as u64, span),
         _ => bail!(DType, "random: {distribution:?} is not for {}", out.dtype),
     };
-    let words = [key, offset, low, span].map(|x| [x as u32, (x >> 32) as u32]);
-    run(&RANDOM, &[out.dtype as u32, draw as u32], words.as_flattened(), out, || {
-        random_constants(out.dtype, draw)
-    })
+    let words = |first: usize| {
+        let offset = offset.wrapping_add(first as u64);
+        [key, offset, low, span].map(|x| [x as u32, (x >> 32) as u32]).concat()
+    };
+    run(&RANDOM, &[out.dtype as u32, draw as u32], words, out, || random_constants(out.dtype, draw))
 }
+
+/// Parts of an output that is too large to be bound have a multiple of so many elements.
+const PART: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Draw {
@@ -118,38 +127,42 @@ fn random_constants(dtype: DType, draw: Draw) -> String {
 /// The output's binding and the function that stores four elements of it.
 fn store_quad(dtype: DType) -> String {
     let storage = wgsl::storage(dtype, true);
-    let statement = wgsl::store_quad(dtype, "out0", "quad", ["a", "b", "c", "d"].map(String::from));
+    let statement =
+        wgsl::store_quad(dtype, "out0", "(p.first + quad)", ["a", "b", "c", "d"].map(String::from));
     format!(
         "@group(0) @binding(0) var<storage, read_write> out0: array<{storage}>;\n\
          fn store_quad(quad: u32, a: Value, b: Value, c: Value, d: Value) {{\n{statement}}}\n"
     )
 }
 
-/// Dispatches a shader that fills one output; `words` follow the count and the row length.
+/// Dispatches a shader that fills one output, in parts where it is too large to be bound; what `words` gives for
+/// the first element of a part follows the count and the row length.
 fn run(
     shader: &'static Shader,
     variant: &[u32],
-    words: &[u32],
+    words: impl Fn(usize) -> Vec<u32>,
     out: &Out<'_>,
-    constants: impl FnOnce() -> String,
+    constants: impl Fn() -> String,
 ) -> Result<()> {
     let (shared, count) = (out.buffer.device().shared(), out.shape.count());
-    if count == 0 {
-        return Ok(());
+    let bound = (shared.limits.max_storage_buffer_binding_size as usize / out.dtype.size()).min(1 << 31);
+    // Parts begin where a binding may.
+    let part = bound / PART * PART;
+    for first in (0..count).step_by(part) {
+        let here = part.min(count - first);
+        let Some(window) = Window::new(shared, out.buffer, first, first + here - 1, out.dtype.size()) else {
+            bail!(Device, "{}: {} does not fit what {} binds", shader.name, out.shape, shared.adapter);
+        };
+        let quad = (first - window.first) / 4;
+        let groups = grid((here as u64).div_ceil(4 * LANES));
+        let mut all = vec![here as u32, groups[0] * LANES as u32, quad as u32, 0];
+        all.extend(words(first));
+        let parameters = shared.parameters(all.len());
+        let key = Key::Shader(shader.name, variant.to_vec());
+        let pipeline = shared.pipelines.get(shared, &key, || Ok(shader.source(&constants(), parameters)))?;
+        shared.recorder().dispatch(shared, &pipeline, &[window.binding], &all, groups)?;
     }
-    let window = match Window::new(shared, out.buffer, 0, count - 1, out.dtype.size()) {
-        Some(window) if count <= 1 << 31 => window,
-        _ => {
-            bail!(Device, "{}: {} does not fit what {} binds at once", shader.name, out.shape, shared.adapter)
-        }
-    };
-    let groups = grid((count as u64).div_ceil(4 * LANES));
-    let mut all = vec![count as u32, groups[0] * LANES as u32];
-    all.extend_from_slice(words);
-    let parameters = shared.parameters(all.len());
-    let key = Key::Shader(shader.name, variant.to_vec());
-    let pipeline = shared.pipelines.get(shared, &key, || Ok(shader.source(&constants(), parameters)))?;
-    shared.recorder().dispatch(shared, &pipeline, &[window.binding], &all, groups)
+    Ok(())
 }
 
 /// All variants of the shaders of this file.

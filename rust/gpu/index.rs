@@ -1,13 +1,13 @@
 //! Elements chosen by index: `take` and `gather`, which are one shader. Writing by index is in `scatter`.
 
+use super::assign::{by_entries, copy};
 use super::bounds::Check;
 use super::device::Shared;
 use super::pipeline::{Key, Parameters, Source};
 use super::pointwise::{Axes, Half, LANES, Window, grid, halves};
 use super::queue::Binding;
 use super::shaders::GATHER;
-use super::{Out, View, strided, wgsl};
-use crate::bail;
+use super::{Out, View, generate, strided, wgsl};
 use crate::core::layout::Strides;
 use crate::core::{DType, Layout, Result, Shape};
 
@@ -145,8 +145,18 @@ impl<'a> Call<'a> {
             return Ok(());
         }
         let Some(halves) = halves(shape) else {
-            let adapter = self.out.buffer.device().adapter();
-            bail!(Device, "{}: {} does not fit what {adapter} binds at once", self.check.op, self.out.shape);
+            let outs = std::slice::from_ref(self.out);
+            return by_entries(self.check.op, shape, part.start, outs, |axis, entry, shape, outs| {
+                let layouts = [0, 1].map(|i: usize| part.layouts[i].slice(axis, entry, 1, 1));
+                if part.held < self.check.size {
+                    // What other parts of the axis have given stays.
+                    let place = part.start + entry * shape.count();
+                    let before = Layout { offset: place, ..Layout::contiguous(shape.clone()) };
+                    copy("take", &generate::whole(self.out, &before), &outs[0])?;
+                }
+                let part = Part { layouts, start: 0, first: part.first, held: part.held };
+                Call { out: &outs[0], check: self.check, ..*self }.run(part)
+            });
         };
         for Half { axis, first, size, place } in halves {
             let layouts = [0, 1].map(|i: usize| part.layouts[i].slice(axis, first, size, 1));

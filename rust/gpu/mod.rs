@@ -1,7 +1,7 @@
 //! The GPU backend: how kernels run through wgpu, on any vendor's card. [`run`] is the whole of it as the
 //! graph sees it; the rest is memory and devices. It knows neither the graph nor Python.
 //!
-//! `adapter` finds cards, `device` opens them and moves bytes, `memory` keeps it, `queue` records work in
+//! `adapter` finds cards, `device` opens them, `read` brings bytes back, `memory` keeps them, `queue` records work in
 //! order, `pipeline` compiles shaders; `wgsl` and `prelude` write them; one file a family of kernels.
 
 mod adapter;
@@ -27,6 +27,7 @@ mod pool;
 mod prelude;
 mod products;
 mod queue;
+mod read;
 mod recurrent;
 mod reduce;
 mod rows;
@@ -36,6 +37,7 @@ mod shaders;
 mod softmax;
 mod sort;
 mod speed;
+mod stored;
 mod strided;
 #[cfg(test)]
 mod tests;
@@ -43,16 +45,18 @@ mod together;
 mod wgsl;
 
 pub use adapter::{ADAPTER_VARIABLE, Adapter, Kind};
+pub use bounds::asked_for_at;
 pub use device::{
-    Device, Listed, adapters, after_fork_in_child, limit, looked, open, opened_at, place, set_limit, suffix,
-    transfers,
+    Device, Listed, adapters, after_fork_in_child, limit, looked, open, opened_at, place, save_pipelines,
+    set_limit, suffix, transfers,
 };
 pub use memory::{Buffer, Usage};
 pub use queue::dispatches;
 pub use shaders::all as all_shaders;
 pub use speed::{Recording, Speed, speed, watch};
 
-use crate::core::{DType, Layout, Result, Shape};
+use crate::bail;
+use crate::core::{DType, Layout, Result, Scalar, Shape};
 use crate::ir::Kernel;
 use crate::ir::kernel::Fused;
 
@@ -90,6 +94,19 @@ pub fn download(buffer: &Buffer) -> Result<Vec<u8>> {
 /// Waits until every device that is open has done all its work; opens none.
 pub fn synchronize() -> Result<()> {
     device::opened().iter().try_for_each(Device::synchronize)
+}
+
+/// Opens the adapter at a place, runs a kernel there and looks at what it wrote: for a process in which a driver may
+/// crash.
+pub fn try_out(at: usize) -> Result<()> {
+    let device = open(at)?;
+    let (buffer, shape) = (device.alloc(4 * 1000)?, Shape::new(&[1000]));
+    let out = Out { buffer: &buffer, shape: &shape, dtype: DType::F32 };
+    run(&Kernel::Fill(Scalar::Float(2.0)), &[], &[out])?;
+    match download(&buffer)?.chunks_exact(4).all(|word| word == 2f32.to_ne_bytes()) {
+        true => Ok(()),
+        false => bail!(Device, "{}: a kernel did not write what it should", device.adapter()),
+    }
 }
 
 /// Records one kernel, which may take several dispatches. Outputs are row-major and as large as their shapes say.

@@ -4,6 +4,7 @@
 use super::cache::Cache;
 use super::device::Shared;
 use super::queue::ARENA_WINDOW;
+use super::stored::Stored;
 use super::{pointwise, prelude};
 use crate::bail;
 use crate::core::{Error, Result};
@@ -67,20 +68,26 @@ pub(super) struct Pipelines {
     /// Bind group layouts by number of storage buffers.
     layouts: Mutex<HashMap<usize, wgpu::BindGroupLayout>>,
     arena_layout: wgpu::BindGroupLayout,
+    stored: Option<Stored>,
 }
 
 impl Pipelines {
-    pub fn new(device: &wgpu::Device) -> Pipelines {
+    pub fn new(device: &wgpu::Device, stored: Option<Stored>) -> Pipelines {
         let entry = entry(0, wgpu::BufferBindingType::Uniform, wgpu::BufferSize::new(ARENA_WINDOW));
         let arena_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some("parameters"),
             entries: &[entry],
         });
-        Pipelines { made: Mutex::new(Cache::new(KEPT)), layouts: Mutex::default(), arena_layout }
+        Pipelines { made: Mutex::new(Cache::new(KEPT)), layouts: Mutex::default(), arena_layout, stored }
     }
 
     pub fn arena_layout(&self) -> &wgpu::BindGroupLayout {
         &self.arena_layout
+    }
+
+    /// Writes to disk what was compiled since.
+    pub fn save(&self) {
+        self.stored.iter().for_each(Stored::save);
     }
 
     /// The pipeline of `key`, compiled from `source` at its first use.
@@ -140,7 +147,7 @@ impl Pipelines {
                 constants: &[],
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache: self.stored.as_ref().map(|stored| &stored.cache),
         });
         if let Some(error) = pollster::block_on(scope.pop()) {
             return Err(Error::Device(format!(
@@ -148,6 +155,7 @@ impl Pipelines {
                 shared.adapter
             )));
         }
+        self.stored.iter().for_each(Stored::grew);
         Ok(Pipeline { wgpu: pipeline, bindings: group, uniform })
     }
 }

@@ -5,6 +5,7 @@
 //! elements, which lie packed in words, never share a word between invocations, and 32-bit ones are
 //! read and written as vectors where they lie in that order.
 
+use super::assign::by_entries;
 use super::device::Shared;
 use super::memory::Buffer;
 use super::pipeline::{Key, Parameters, Source};
@@ -66,6 +67,7 @@ pub(super) fn run(op: &str, fused: &Fused, inputs: &[View<'_>], outputs: &[Out<'
     call.run(first.shape, &layouts, 0)
 }
 
+#[derive(Clone, Copy)]
 struct Call<'a> {
     op: &'a str,
     shared: &'a Shared,
@@ -149,9 +151,11 @@ impl Call<'_> {
     /// Splits the outermost axis that can be, so that both halves begin at a whole quad.
     fn halves(&self, shape: &Shape, layouts: &[Layout], start: usize) -> Result<()> {
         let Some(halves) = halves(shape) else {
-            let most = self.shared.limits.max_storage_buffer_binding_size;
-            let adapter = &self.shared.adapter;
-            bail!(Device, "{}: {shape} does not fit the {most} bytes that {adapter} binds", self.op)
+            return by_entries(self.op, shape, start, self.outputs, |axis, entry, part, outputs| {
+                let parts: SmallVec<[Layout; 8]> =
+                    layouts.iter().map(|layout| layout.slice(axis, entry, 1, 1)).collect();
+                Call { outputs, ..*self }.run(part, &parts, 0)
+            });
         };
         for Half { axis, first, size, place } in halves {
             let parts: SmallVec<[Layout; 8]> =

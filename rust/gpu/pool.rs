@@ -1,6 +1,7 @@
 //! Pools over the last two axes: maxima with their places, averages and the gradient of these, for windows
 //! that slide and for the bins of adaptive pools. In gradients each element of the input looks for its windows.
 
+use super::assign::by_entries;
 use super::conv::dense;
 use super::device::Shared;
 use super::pipeline::{Parameters, Source};
@@ -106,8 +107,16 @@ impl<'a> Call<'a> {
         }
         let windows = self.windows(shared, &layout, start, shape.count());
         let Some(windows) = windows.filter(|_| shape.count() <= 1 << 31) else {
-            let Some(halves) = halves(&shape).filter(|[half, _]| half.axis < 2) else {
-                bail!(Device, "{}: a plane of {shape} does not fit {}", self.op, shared.adapter);
+            if shape[..2].iter().all(|&size| size == 1) {
+                bail!(Device, "{}: a plane of {shape} does not fit what {} binds", self.op, shared.adapter);
+            }
+            let Some(halves) = halves(&shape) else {
+                let outs: SmallVec<[Out<'_>; 2]> =
+                    [Some(self.out), self.places].into_iter().flatten().copied().collect();
+                return by_entries(self.op, &shape, start, &outs, |axis, entry, shape, outs| {
+                    let call = Call { out: &outs[0], places: outs.get(1), ..*self };
+                    call.part(layout.slice(axis, entry, 1, 1), shape.clone(), 0)
+                });
             };
             for Half { axis, first, size, place } in halves {
                 let mut part = shape.clone();

@@ -137,6 +137,19 @@ impl Space {
         }))
     }
 
+    /// `count` entries of the only walked axis, from `first` on.
+    pub fn walked(&self, first: usize, count: usize) -> Space {
+        let mut part = self.clone();
+        if let Some(axis) = self.axes(true).next() {
+            part.shape[axis] = count;
+            for layout in &mut part.layouts {
+                *layout = layout.slice(axis, first, count, 1);
+            }
+            part.walked_first += first;
+        }
+        part
+    }
+
     /// Halves of halves along the walked axes that fit, in order; `None` if even one `r` does not.
     pub fn pieces(self, fits: &dyn Fn(&Space) -> bool) -> Option<Vec<Space>> {
         if fits(&self) {

@@ -2,7 +2,7 @@
 //! one writer, which comes upon its elements in row-major order. Where an index is short along its axis,
 //! each place looks for its elements instead.
 
-use super::assign::{adds, copy, start_from};
+use super::assign::{adds, by_entries, copy, start_from};
 use super::bounds::Check;
 use super::device::Shared;
 use super::index::{beside, bounds_binding};
@@ -362,7 +362,12 @@ impl<'a> Few<'a> {
         let windows = self.windows(shared, &layouts, start).filter(|_| count <= 1 << 31);
         let Some([x, index, source, to]) = windows else {
             let Some(halves) = halves(shape) else {
-                bail!(Device, "scatter: {} does not fit what {} binds at once", out.shape, shared.adapter);
+                let outs = std::slice::from_ref(out);
+                return by_entries("scatter", shape, start, outs, |cut, entry, _, outs| {
+                    let layouts = [0, 1, 2].map(|i: usize| layouts[i].slice(cut, entry, 1, 1));
+                    let first = if cut == axis { first + entry } else { first };
+                    Few { out: &outs[0], ..*self }.part(Part { layouts, start: 0, first })
+                });
             };
             for Half { axis: cut, first: from, size, place } in halves {
                 let layouts = [0, 1, 2].map(|i: usize| layouts[i].slice(cut, from, size, 1));
@@ -372,7 +377,7 @@ impl<'a> Few<'a> {
             return Ok(());
         };
         let few = self.index.layout.shape[axis];
-        let check = Check { op: "scatter", axis, size: out.shape[axis] };
+        let check = Check { op: "scatter", axis, size: self.x.layout.shape[axis] };
         let dtype = if mode == Scatter::Set { wgsl::bits_of(out.dtype) } else { out.dtype };
         let axes = Axes::of(shape, &layouts);
         let groups = grid((count as u64).div_ceil(4 * LANES));

@@ -46,7 +46,7 @@ shader!(RECURRENT_INPUT_STEP "recurrent_input_step" 9 "products.wgsl" "recurrent
 shader!(SCAN "scan" 3 "scan.wgsl");
 shader!(SCAN_SERIAL "scan_serial" 3 "scan_serial.wgsl");
 shader!(SORT_TILE "sort_tile" 1 "sort_parameters.wgsl" "sort_tile.wgsl");
-shader!(SORT_STEP "sort_step" 1 "sort_parameters.wgsl" "sort_step.wgsl");
+shader!(SORT_STEP "sort_step" 2 "sort_parameters.wgsl" "sort_step.wgsl");
 shader!(SORT_EMIT "sort_emit" 4 "sort_emit.wgsl");
 shader!(SEARCH_SORTED "searchsorted" 3 "searchsorted.wgsl");
 shader!(ASSIGN "assign" 2 "assign.wgsl");

@@ -9,7 +9,7 @@ use super::reduce::LANES;
 use super::rows::{self, Launch, Space};
 use super::shaders::{SEARCH_SORTED, SORT_EMIT, SORT_STEP, SORT_TILE, Shader};
 use super::wgsl::{self, Type};
-use super::{Out, View};
+use super::{Buffer, Out, View};
 use crate::bail;
 use crate::core::{DType, Layout, Result};
 use crate::ir::Program;
@@ -33,8 +33,9 @@ pub(super) fn sort(descending: bool, x: &View<'_>, outputs: &[Out<'_>]) -> Resul
     let map = Fused::identity(x.dtype);
     let last = Axes::new(&[shape.rank().max(1) - 1]);
     let space = Space::of_map("sort", &map, &[*x], last, shared)?;
-    if x.buffer.raw().id == values.buffer.raw().id {
-        // Values are fetched in another order than they are written.
+    let bound = x.buffer.raw().wgpu.size() <= shared.limits.max_storage_buffer_binding_size;
+    if x.buffer.raw().id == values.buffer.raw().id || !bound && !x.layout.is_contiguous() {
+        // Values are fetched in another order than they are written, and pieces of a row must lie together.
         let copy = values.buffer.device().alloc(shape.count() * x.dtype.size())?;
         let (layout, out) = (Layout::contiguous(shape.clone()), Out { buffer: &copy, shape, dtype: x.dtype });
         pointwise::run("sort", &map, &[*x], &[out])?;
@@ -45,6 +46,26 @@ pub(super) fn sort(descending: bool, x: &View<'_>, outputs: &[Out<'_>]) -> Resul
             Sort { shared, descending, x, values, places }.run(space)
         })
     })
+}
+
+/// Keys and places while they are sorted: `rows` of `n`, a power of 2, entries of `size` bytes each, of which
+/// `window`, a power of 2, are bound at once. Several rows fit a window.
+struct Entries<'a> {
+    buffer: &'a Buffer,
+    size: usize,
+    rows: usize,
+    n: usize,
+    window: usize,
+}
+
+impl Entries<'_> {
+    /// The window that holds an entry.
+    fn window(&self, shared: &Shared, entry: usize) -> Result<Window<'_>> {
+        let first = entry / self.window * self.window;
+        let last = (first + self.window).min(self.rows * self.n) - 1;
+        Window::new(shared, self.buffer, first, last, self.size)
+            .ok_or_else(|| rows::too_large("sort", shared))
+    }
 }
 
 struct Sort<'a> {
@@ -60,83 +81,130 @@ impl Sort<'_> {
     fn run(&self, part: Space) -> Result<()> {
         let (rows, length) = (part.kept(), part.length());
         let n = length.next_power_of_two();
-        if let (true, Some(halves)) = (rows * n > MOST, part.halves(false)) {
+        let size = if self.x.dtype.size() == 8 { 16 } else { 8 };
+        let most = self.shared.limits.max_storage_buffer_binding_size as usize / size;
+        // The greatest power of 2 that can be bound.
+        let window = (most / 2 + 1).next_power_of_two();
+        let fits = self.operand(&part).is_some() && rows * n <= MOST.min(window);
+        if let (false, Some(halves)) = (fits, part.halves(false)) {
             return halves.into_iter().try_for_each(|half| self.run(half));
         }
-        let entry = if self.x.dtype.size() == 8 { 16 } else { 8 };
-        let entries = self.x.buffer.device().alloc(rows * n * entry)?;
-        let first = part.first * length;
-        let windows = (
-            part.windows(self.shared, &[(self.x.buffer, self.x.dtype.size())]),
-            Window::new(self.shared, &entries, 0, rows * n - 1, entry),
-            self.window(self.values, first, rows * length),
-            self.window(self.places, first, rows * length),
-        );
-        let (Some(x), Some(entries), Some(values), Some(places)) = windows else {
-            bail!(
-                Device,
-                "sort: rows of {length} elements are too long for what {} binds at once",
-                self.shared.adapter
-            )
-        };
-        self.tiles(&part, rows, n, 0, Some(&x), &entries)?;
+        let buffer = self.x.buffer.device().alloc(rows * n * size)?;
+        let entries = Entries { buffer: &buffer, size, rows, n, window };
+        self.tiles(&part, &entries, None)?;
         let mut size = 2 * TILE;
         while size <= n {
             let mut apart = size / 2;
             while apart >= TILE {
-                self.step(rows, n, size, apart, &entries)?;
+                self.step(&entries, size, apart)?;
                 apart /= 2;
             }
-            self.tiles(&part, rows, n, size, None, &entries)?;
+            self.tiles(&part, &entries, Some(size))?;
             size *= 2;
         }
-        let groups = grid((rows * length).div_ceil(LANES) as u64);
-        let numbers =
-            [groups[0] as usize, rows * length, length, n, first - values.first, first - places.first];
-        let mut words = numbers.map(|n| n as u32).to_vec();
-        part.words(&x, &mut words);
-        let bindings = smallvec![x[0].binding, entries.binding, values.binding, places.binding];
-        self.launch(Stage::Emit, Some(part.ranks()), words, bindings, groups)
+        part.clone()
+            .pieces(&|piece| self.operand(piece).is_some())
+            .ok_or_else(|| rows::too_large("sort", self.shared))?
+            .iter()
+            .try_for_each(|piece| self.emit(&part, &entries, piece))
     }
 
-    fn window<'a>(&self, out: &Out<'a>, first: usize, count: usize) -> Option<Window<'a>> {
-        Window::new(self.shared, out.buffer, first, first + count - 1, out.dtype.size())
+    /// The operand's elements of a part, if they can be bound.
+    fn operand(&self, part: &Space) -> Option<SmallVec<[Window<'_>; 4]>> {
+        part.windows(self.shared, &[(self.x.buffer, self.x.dtype.size())])
     }
 
-    /// Sorts within tiles: fresh rows of `x`, or what is left to do for one size.
-    fn tiles(
-        &self,
-        part: &Space,
-        rows: usize,
-        n: usize,
-        size: usize,
-        x: Option<&SmallVec<[Window<'_>; 4]>>,
-        entries: &Window<'_>,
-    ) -> Result<()> {
-        let all = (rows * n).div_ceil(TILE);
-        for first in (0..all).step_by(MOST / TILE) {
-            let groups = grid((all - first).min(MOST / TILE) as u64);
-            let numbers = [groups[0] as usize, first, rows, part.length(), n, size];
+    /// Sorts within tiles: what is left to do for one `size`, or fresh rows of the operand.
+    fn tiles(&self, part: &Space, entries: &Entries<'_>, size: Option<usize>) -> Result<()> {
+        let all = (entries.rows * entries.n).div_ceil(TILE);
+        let each = MOST.min(entries.window) / TILE;
+        for first in (0..all).step_by(each) {
+            let groups = grid((all - first).min(each) as u64);
+            // Of a row that is too long to be bound, what these tiles take.
+            let begin = (first * TILE).min(part.length() - 1);
+            let mut slice = part.clone();
+            if entries.rows == 1 {
+                slice = part.walked(begin, (each * TILE).min(part.length() - begin));
+            }
+            let bound = entries.window(self.shared, first * TILE)?;
+            let numbers = [
+                groups[0] as usize,
+                first,
+                entries.rows,
+                part.length(),
+                entries.n,
+                size.unwrap_or(0),
+                bound.first,
+                slice.walked_first,
+            ];
             let mut words = numbers.map(|n| n as u32).to_vec();
             let mut bindings: SmallVec<[_; 6]> = SmallVec::new();
-            if let Some(x) = x {
-                part.words(x, &mut words);
+            let fresh = size.is_none();
+            if fresh {
+                let x = self.operand(&slice).ok_or_else(|| rows::too_large("sort", self.shared))?;
+                slice.words(&x, &mut words);
                 bindings.push(x[0].binding);
             }
-            bindings.push(entries.binding);
-            self.launch(Stage::Tile, x.map(|_| part.ranks()), words, bindings, groups)?;
+            bindings.push(bound.binding);
+            self.launch(Stage::Tile, fresh.then(|| slice.ranks()), words, bindings, groups)?;
         }
         Ok(())
     }
 
-    /// Compares all entries that are `apart`.
-    fn step(&self, rows: usize, n: usize, size: usize, apart: usize, entries: &Window<'_>) -> Result<()> {
-        let all = rows * n / 2;
-        for first in (0..all).step_by(PAIRS) {
-            let end = all.min(first + PAIRS);
-            let groups = grid((end - first).div_ceil(LANES) as u64);
-            let words = [groups[0] as usize, first, end, n, size, apart].map(|n| n as u32).to_vec();
-            self.launch(Stage::Step, None, words, smallvec![entries.binding], groups)?;
+    /// Compares all entries that are `apart`. Of what cannot be bound at once, windows are taken one by one, or
+    /// two by two where entries are further apart than one reaches.
+    fn step(&self, entries: &Entries<'_>, size: usize, apart: usize) -> Result<()> {
+        let count = entries.rows * entries.n;
+        let near = if apart < entries.window { apart } else { 0 };
+        for base in (0..count).step_by(entries.window).filter(|base| near > 0 || base & apart == 0) {
+            let low = entries.window(self.shared, base)?;
+            let high = entries.window(self.shared, if near > 0 { base } else { base + apart })?;
+            let here = entries.window.min(count - base);
+            let all = if near > 0 { here / 2 } else { here };
+            for first in (0..all).step_by(PAIRS) {
+                let end = all.min(first + PAIRS);
+                let groups = grid((end - first).div_ceil(LANES) as u64);
+                let words = [groups[0] as usize, first, end, entries.n, size, near, base];
+                let words = words.map(|n| n as u32).to_vec();
+                self.launch(Stage::Step, None, words, smallvec![low.binding, high.binding], groups)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what of the sorted entries comes from a piece of the operand.
+    fn emit(&self, part: &Space, entries: &Entries<'_>, piece: &Space) -> Result<()> {
+        let (length, all) = (part.length(), entries.rows * part.length());
+        let x = self.operand(piece).ok_or_else(|| rows::too_large("sort", self.shared))?;
+        // Windows may begin a little before what they are asked for.
+        let each = entries.window / 2;
+        for begin in (0..all).step_by(each) {
+            let count = each.min(all - begin);
+            let first = part.first * length + begin;
+            let window = |buffer, size| Window::new(self.shared, buffer, first, first + count - 1, size);
+            let values = window(self.values.buffer, self.values.dtype.size());
+            let places = window(self.places.buffer, 8);
+            let (Some(values), Some(places)) = (values, places) else {
+                return Err(rows::too_large("sort", self.shared));
+            };
+            let bound = entries.window(self.shared, if entries.rows == 1 { begin } else { 0 })?;
+            let groups = grid(count.div_ceil(LANES) as u64);
+            let numbers = [
+                groups[0] as usize,
+                count,
+                length,
+                entries.n,
+                begin,
+                first - values.first,
+                first - places.first,
+                bound.first,
+                piece.walked_first,
+                piece.length(),
+            ];
+            let mut words = numbers.map(|n| n as u32).to_vec();
+            piece.words(&x, &mut words);
+            let bindings = smallvec![x[0].binding, bound.binding, values.binding, places.binding];
+            self.launch(Stage::Emit, Some(piece.ranks()), words, bindings, groups)?;
         }
         Ok(())
     }
@@ -172,11 +240,22 @@ impl Stage {
         }
     }
 
-    fn fields(self) -> [&'static str; 6] {
+    fn fields(self) -> &'static [&'static str] {
         match self {
-            Stage::Tile => ["row", "first", "rows", "length", "n", "size"],
-            Stage::Step => ["row", "first", "pairs", "n", "size", "apart"],
-            Stage::Emit => ["row", "count", "length", "n", "values_first", "places_first"],
+            Stage::Tile => &["row", "first", "rows", "length", "n", "size", "base", "origin"],
+            Stage::Step => &["row", "first", "pairs", "n", "size", "near", "base"],
+            Stage::Emit => &[
+                "row",
+                "count",
+                "length",
+                "n",
+                "begin",
+                "values_first",
+                "places_first",
+                "base",
+                "origin",
+                "held",
+            ],
         }
     }
 }
@@ -211,12 +290,12 @@ impl Variant {
         }
         operand += &rows::binding("entries", next, "Entry");
         operand += &match (self.stage, self.ranks) {
-            (Stage::Tile, None) => "fn entry(at: u32) -> Entry { return entries[at]; }\n".into(),
+            (Stage::Tile, None) => "fn entry(at: u32) -> Entry { return entries[at - p.base]; }\n".into(),
             (Stage::Tile, Some(_)) => "fn entry(at: u32) -> Entry {\n    let place = at & (p.n - 1u);\n    \
                 if (place >= p.length) { return Entry(greatest(), place); }\n    \
-                return Entry(key(item(base_of(at / p.n), place)), place);\n}\n"
+                return Entry(key(item(base_of(at / p.n), place - p.origin)), place);\n}\n"
                 .into(),
-            (Stage::Step, _) => String::new(),
+            (Stage::Step, _) => rows::binding("others", 1, "Entry"),
             (Stage::Emit, _) => {
                 let value = Type::of(rows::wide(self.dtype)).unwrap_or(Type::F32).name();
                 let stored = if ty == Type::Bool { "select(0u, 1u, x)" } else { "x" };
@@ -225,7 +304,7 @@ impl Variant {
                     + &format!("fn stored(x: Item) -> {value} {{ return {stored}; }}\n")
             }
         };
-        Ok([rows::parameters(&self.stage.fields(), &fields, &[]), key(ty, self.descending), entry, operand]
+        Ok([rows::parameters(self.stage.fields(), &fields, &[]), key(ty, self.descending), entry, operand]
             .concat())
     }
 }

@@ -86,6 +86,16 @@ pub mod gpus {
         }
     }
 
+    /// Opens the GPU at a place of the system's list and runs a kernel on it, in a process in which that may crash.
+    pub fn try_out(at: usize) -> Result<()> {
+        gpu::try_out(at)
+    }
+
+    /// Keeps compiled kernels for the next process; this one is about to end.
+    pub fn save_pipelines() {
+        gpu::save_pipelines();
+    }
+
     /// What a GPU does at best; opens it.
     pub fn speed(device: Device) -> Result<Option<Speed>> {
         match device {
@@ -205,13 +215,14 @@ impl<'a> Input<'a> {
 }
 
 /// Runs one planned kernel. `outputs` are as large as `specs` say; one may be the very memory of an
-/// input that nobody else holds.
+/// input that nobody else holds. Where kernels run behind the host, their errors name `line`.
 pub fn run(
     device: Device,
     kernel: &Kernel,
     inputs: &[Input<'_>],
     specs: &[Spec],
     outputs: &[Arc<Buffer>],
+    line: Option<&Arc<str>>,
 ) -> Result<()> {
     match device {
         Device::Cpu => {
@@ -249,10 +260,10 @@ pub fn run(
                     Buffer::Cpu(_) => unreachable!("the graph never mixes devices"),
                 })
                 .collect();
-            gpu::run(kernel, &views, &outs)
+            gpu::asked_for_at(line, || gpu::run(kernel, &views, &outs))
         }
         #[cfg(not(feature = "gpu"))]
-        Device::Gpu(_) => Err(no_gpu()),
+        Device::Gpu(_) => Err(line.map_or_else(no_gpu, |_| no_gpu())),
     }
 }
 

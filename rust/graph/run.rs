@@ -69,7 +69,7 @@ pub fn realise_small(value: &Value) -> bool {
         if work.as_ref().is_some_and(small) { work.take() } else { None }
     };
     let Some(work) = work else { return false };
-    node.finish(attempt(node.device, &work.kernel, &work.operands, &node.outputs));
+    node.finish(attempt(node.device, &work.kernel, &work.operands, &node.outputs, None));
     window::forget(node);
     true
 }
@@ -348,7 +348,8 @@ fn run_task(batch: &mut [Claimed], task: &Task) {
         many => many.iter().map(|&i| batch[i].node.outputs[0].clone()).collect(),
     };
     let device = batch[outputs[0]].node.device;
-    let result = attempt(device, &kernel, &operands, &specs).map_err(|error| located(error, line.as_deref()));
+    let result = attempt(device, &kernel, &operands, &specs, line.as_ref())
+        .map_err(|error| located(error, line.as_deref()));
     match (&outputs[..], result) {
         ([one], result) => batch[*one].node.finish(result),
         (many, Ok(buffers)) => {
@@ -361,13 +362,25 @@ fn run_task(batch: &mut [Claimed], task: &Task) {
 }
 
 /// [`run_one`]; a panic, which is a fault of ours, is an error of that kernel alone.
-fn attempt(device: Device, kernel: &Kernel, operands: &Operands, specs: &Specs) -> Result<Buffers> {
-    catch_unwind(AssertUnwindSafe(|| run_one(device, kernel, operands, specs)))
+fn attempt(
+    device: Device,
+    kernel: &Kernel,
+    operands: &Operands,
+    specs: &Specs,
+    line: Option<&Arc<str>>,
+) -> Result<Buffers> {
+    catch_unwind(AssertUnwindSafe(|| run_one(device, kernel, operands, specs, line)))
         .unwrap_or_else(|_| Err(Error::Value(format!("{}: internal error; please report it", kernel.name()))))
 }
 
 /// Gets memory for the outputs and runs a kernel. Operands that nobody else holds give their memory.
-fn run_one(device: Device, kernel: &Kernel, operands: &Operands, specs: &Specs) -> Result<Buffers> {
+fn run_one(
+    device: Device,
+    kernel: &Kernel,
+    operands: &Operands,
+    specs: &Specs,
+    line: Option<&Arc<str>>,
+) -> Result<Buffers> {
     let in_place = match kernel {
         Kernel::Pointwise(_) => specs.len(),
         Kernel::Assign { .. } => 1.min(specs.len()),
@@ -393,7 +406,7 @@ fn run_one(device: Device, kernel: &Kernel, operands: &Operands, specs: &Specs) 
         inputs.push(Input::of(operand)?);
     }
     let start = profile::clock();
-    run_kernel(device, kernel, &inputs, specs, &buffers)?;
+    run_kernel(device, kernel, &inputs, specs, &buffers, line)?;
     if let Some(start) = start {
         profile::note(start, device, kernel, operands, specs);
     }

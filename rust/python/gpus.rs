@@ -41,10 +41,26 @@ fn _adapters(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
         .collect()
 }
 
-/// Looks for adapters and tells how many there are: what is tried in another process.
+/// Looks for adapters: the places and names of those that are used. What is tried in another process first.
 #[pyfunction]
-fn _look(py: Python<'_>) -> PyResult<usize> {
-    Ok(py.detach(gpus::adapters)?.len())
+fn _look(py: Python<'_>) -> PyResult<Vec<(usize, String)>> {
+    let found = py.detach(gpus::adapters)?.into_iter().enumerate();
+    Ok(found
+        .filter(|(_, listed)| listed.rejection.is_none())
+        .map(|(at, listed)| (at, listed.adapter.name))
+        .collect())
+}
+
+/// Opens the adapter at a place and runs a kernel there: what is tried next.
+#[pyfunction]
+fn _try_out(py: Python<'_>, at: usize) -> PyResult<()> {
+    Ok(py.detach(|| gpus::try_out(at))?)
+}
+
+/// Called before the interpreter ends.
+#[pyfunction]
+fn _save_pipelines(py: Python<'_>) {
+    py.detach(gpus::save_pipelines);
 }
 
 /// The GPU of a name; the functions below take no other device.
@@ -113,6 +129,8 @@ pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     for function in [
         wrap_pyfunction!(_adapters, m)?,
         wrap_pyfunction!(_look, m)?,
+        wrap_pyfunction!(_try_out, m)?,
+        wrap_pyfunction!(_save_pipelines, m)?,
         wrap_pyfunction!(_gpu_memory, m)?,
         wrap_pyfunction!(_gpu_empty_cache, m)?,
         wrap_pyfunction!(_gpu_set_limit, m)?,
@@ -123,5 +141,7 @@ pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     ] {
         m.add_function(function)?;
     }
+    let atexit = m.py().import("atexit")?;
+    atexit.call_method1("register", (m.getattr("_save_pipelines")?,))?;
     Ok(())
 }

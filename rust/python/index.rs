@@ -3,7 +3,7 @@
 
 use super::{args, convert};
 use crate::core::layout::MAX_RANK;
-use crate::core::{DType, Error, Layout};
+use crate::core::{DType, Error, Layout, Shape};
 use crate::graph::{Device, Tensor};
 use crate::ir::kernel::Scatter;
 use crate::ops;
@@ -267,6 +267,9 @@ pub fn set(x: &Tensor, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> Py
             Err(_) => convert::tensor(value, None, x.device())?,
         },
     };
+    if let Some(filled) = fill(x, index, &value)? {
+        return Ok(filled);
+    }
     let Index { parts, tensors } = parse(x, index)?;
     let whole = Layout::contiguous(x.shape().clone());
     let place = window(&whole, &parts);
@@ -278,6 +281,21 @@ pub fn set(x: &Tensor, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> Py
         fit(&value, &place)?
     };
     Ok(ops::view::assign(x, &part, &place, Scatter::Set)?)
+}
+
+/// `x[mask] = number` for a mask over leading axes: a choice for each element, which need not know how many there are.
+fn fill(x: &Tensor, index: &Bound<'_, PyAny>, value: &Tensor) -> PyResult<Option<Tensor>> {
+    let Ok(mask) = index.cast::<super::tensor::PyTensor>() else { return Ok(None) };
+    let mask = mask.get().get();
+    let number = value.rank() == 0 && value.dtype() == x.dtype() && value.device() == x.device();
+    let fits = mask.rank() <= x.rank() && x.shape()[..mask.rank()] == mask.shape()[..];
+    if !number || !fits || mask.dtype() != DType::Bool || mask.device() != x.device() || mask.rank() == 0 {
+        return Ok(None);
+    }
+    let mut shape = mask.shape().to_vec();
+    shape.resize(x.rank(), 1);
+    let mask = ops::view::reshape(&mask, &Shape::new(&shape))?;
+    Ok(Some(ops::advanced::masked_fill(x, &mask, value)?))
 }
 
 /// Leading axes of size 1 that the place does not have are dropped, as NumPy does.

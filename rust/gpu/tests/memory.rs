@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::{Error, Scalar};
 use crate::ir::Elementwise as E;
+use crate::ir::kernel::Distribution;
 
 fn plus_one(dtype: DType) -> Kernel {
     let args = [Arg::Input(0), Arg::Scalar(Scalar::Int(1))].into_iter().collect();
@@ -101,6 +102,47 @@ fn more_than_one_binding_or_row_of_the_grid() {
         decode(DType::F32, &y.buffer.download(0..4 * rows * columns).unwrap()).into_iter().enumerate()
     {
         assert_eq!(got, Number::Float((at % columns % 1000 + 1) as f64), "element {at}");
+    }
+}
+
+#[test]
+fn entries_that_begin_at_no_quad() {
+    let Some(device) = narrow() else { return };
+    let count = 400_003;
+    for dtype in [DType::F32, DType::U8, DType::I64] {
+        let numbers: Vec<Number> = (0..3 * count).map(|i| Number::Int((i % 97) as i128)).collect();
+        let x = Tensor::new(&device, dtype, &[3, count], &numbers);
+        let y = run_on(&device, &plus_one(dtype), &[&x], &[3, count], dtype).unwrap().numbers();
+        assert!(y.iter().zip(&numbers).all(|(y, x)| y.float() == x.float() + 1.0), "{dtype}");
+        let index = Tensor::new(&device, DType::I64, &[3], &[2, 0, 2].map(Number::Int));
+        let y =
+            run_on(&device, &Kernel::Take { axis: 0 }, &[&x, &index], &[3, count], dtype).unwrap().numbers();
+        let x = x.numbers();
+        for (row, from) in [2, 0, 2].into_iter().enumerate() {
+            assert!(y[row * count..][..count] == x[from * count..][..count], "{dtype} row {row}");
+        }
+    }
+    for (start, step) in [(Scalar::Int(7), Scalar::Int(3)), (Scalar::Float(0.5), Scalar::Float(0.25))] {
+        let y =
+            run_on(&device, &Kernel::Arange { start, step }, &[], &[count], DType::F32).unwrap().numbers();
+        let at = |i: usize| start.as_f64() + step.as_f64() * i as f64;
+        assert!(y.iter().enumerate().all(|(i, y)| y.float() == at(i) as f32 as f64), "{start:?}");
+    }
+    let Some(whole) = self::device() else { return };
+    for distribution in [Distribution::Uniform, Distribution::Normal] {
+        let kernel = Kernel::Random { distribution, key: 5, offset: 3 };
+        let [a, b] =
+            [&device, &whole].map(|d| run_on(d, &kernel, &[], &[count], DType::F32).unwrap().numbers());
+        assert!(a == b, "{distribution:?}");
+    }
+}
+
+#[test]
+fn neighbours_are_in_one_subgroup_here() {
+    // Else no test would run the kernels that use them.
+    for device in devices() {
+        let size = device.shared().subgroup;
+        assert!(if device.adapter().subgroups { size >= 4 } else { size == 1 }, "{size}");
     }
 }
 

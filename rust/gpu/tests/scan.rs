@@ -362,6 +362,19 @@ fn a_row_of_many_tiles() {
     check_sort(&device, false, &x, false);
 }
 
+#[test]
+fn rows_longer_than_a_binding_are_sorted() {
+    let Some(device) = narrow() else { return };
+    // Entries of 8 bytes: windows of 131,072, with pairs in one and in two of them.
+    for (dtype, length) in [(DType::F32, 300_001), (DType::I64, 140_000), (DType::U8, 262_144)] {
+        check_sort(&device, length % 2 == 0, &tensor(&device, dtype, &[length], 16), false);
+    }
+    check_sort(&device, false, &tensor(&device, DType::F32, &[3, 140_001], 17), true);
+    let mut turned = tensor(&device, DType::F32, &[150_000, 2], 18);
+    turned.layout = turned.layout.permute(&[1, 0]);
+    check_sort(&device, true, &turned, false);
+}
+
 fn check_search(device: &Device, right: bool, sorted: &Tensor, values: &Tensor) {
     let shape = values.layout.shape.to_vec();
     let kernel = Kernel::SearchSorted { right };
