@@ -1,4 +1,5 @@
-"""oxon beside NumPy, and beside PyTorch and JAX where they are installed: `python benches/compare.py`.
+"""oxon beside NumPy, and beside PyTorch, JAX and ONNX Runtime where they are installed:
+`python benches/compare.py`.
 
 Every line is one task of `tasks` in all libraries that know it. Rounds are interleaved, so that whatever else
 the machine does meets all alike; what is printed is the median of the paired ratios `time of the peer / time
@@ -24,7 +25,7 @@ from typing import Any
 from measure import measure
 from tasks import TASKS
 
-PEERS = ("numpy", "torch", "torch nhwc", "torch compile", "jax")
+PEERS = ("numpy", "torch", "torch nhwc", "torch compile", "jax", "ort")
 
 
 def parse() -> argparse.Namespace:
@@ -67,6 +68,12 @@ def libraries(threads: int) -> dict[str, Any]:
         found["jax"] = jax
     except ImportError:
         pass
+    try:
+        import onnxruntime
+
+        found["ort"] = onnxruntime
+    except ImportError:
+        pass
     return found
 
 
@@ -104,7 +111,7 @@ def main() -> None:
     if info["profile"] != "release":
         print("warning: oxon was built for development; install it with `pip install .`", file=sys.stderr)
     versions = ", ".join(
-        f"{name} {lib[name].__version__}" for name in ("numpy", "torch", "jax") if name in lib
+        f"{name} {lib[name].__version__}" for name in ("numpy", "torch", "jax", "ort") if name in lib
     )
     peers = [name for name in PEERS if name.split()[0] in lib and (name != "torch compile" or args.compile)]
     print(

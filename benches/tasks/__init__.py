@@ -1,6 +1,6 @@
 """What is measured: a file for each family, each with its table of tasks."""
 
-from . import attention, conv, matmul, overhead, recurrent, rows, training
+from . import attention, conv, latency, matmul, overhead, recurrent, rows, training
 
 TASKS = {
     **matmul.TASKS,
@@ -10,4 +10,5 @@ TASKS = {
     **attention.TASKS,
     **recurrent.TASKS,
     **training.TASKS,
+    **latency.TASKS,
 }

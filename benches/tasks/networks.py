@@ -39,8 +39,8 @@ def recurrent(nn: Any, kind: str) -> Any:
     return Network()
 
 
-def torch_resnet18(torch: Any) -> Any:
-    """ResNet-18 in the form for images of 32 × 32."""
+def torch_resnet18(torch: Any, cifar: bool = True) -> Any:
+    """ResNet-18 in the form for images of 32 × 32, or of 224 × 224."""
     nn, F = torch.nn, torch.nn.functional
 
     def conv(i: int, o: int, size: int, stride: int) -> Any:
@@ -62,7 +62,8 @@ def torch_resnet18(torch: Any) -> Any:
     class ResNet(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.conv1, self.bn1 = conv(3, 64, 3, 1), nn.BatchNorm2d(64)
+            self.conv1 = conv(3, 64, 3, 1) if cifar else conv(3, 64, 7, 2)
+            self.bn1 = nn.BatchNorm2d(64)
             width = 64
             for stage in range(4):
                 last, width = width, 64 << stage
@@ -72,6 +73,7 @@ def torch_resnet18(torch: Any) -> Any:
 
         def forward(self, x: Any) -> Any:
             x = F.relu(self.bn1(self.conv1(x)))
+            x = x if cifar else F.max_pool2d(x, 3, 2, 1)
             return self.fc(self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((-2, -1)))
 
     return ResNet()
