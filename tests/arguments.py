@@ -315,6 +315,7 @@ PATIENT = {"epochs", "num_layers", "layers", "max_new_tokens"}
 
 # How to come by an object whose methods are to be called, where `PLAUSIBLE` does not tell.
 MAKE: dict[str, Callable[[random.Random], Any]] = {
+    "device_type": lambda r: "cpu",
     "Tensor": lambda r: r.choice(TENSORS)(),
     "Parameter": lambda r: parameter(),
     "dtype": lambda r: ox.float32,

@@ -10,7 +10,7 @@ from measure import Task, Tasks
 def matmul(
     lib: dict[str, Any], m: int, k: int, n: int, transposed: bool = False, low: bool = False
 ) -> dict[str, Task]:
-    """(m, k) by (k, n), the second stored (n, k) if transposed, as a linear layer's weight is; bfloat16 if low."""
+    """(m, k) by (k, n), the second stored (n, k) if transposed, as a linear layer has it; bfloat16 if low."""
     np, ox = lib["numpy"], lib["oxon"]
     rng = np.random.default_rng(0)
     a = rng.standard_normal((m, k), dtype=np.float32)
