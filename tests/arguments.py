@@ -251,6 +251,7 @@ for _names, _draw in (
      "dilation output_padding dims source destination reps index i epoch last_epoch batch number",
      lambda r: r.choice(NUMBERS)),
     ("size shape sizes pad input_shape", lambda r: r.choice(SIZES)),
+    ("device_type", lambda r: "cpu"),
     ("keepdim requires_grad retain_graph create_graph descending largest right replacement copy training ceil_mode "
      "count_include_pad return_indices inplace full log_target endpoint shuffle drop_last affine bias maximize "
      "nesterov amsgrad centered download normalize strict set_to_none recurse append mode_ verbose",
@@ -315,7 +316,6 @@ PATIENT = {"epochs", "num_layers", "layers", "max_new_tokens"}
 
 # How to come by an object whose methods are to be called, where `PLAUSIBLE` does not tell.
 MAKE: dict[str, Callable[[random.Random], Any]] = {
-    "device_type": lambda r: "cpu",
     "Tensor": lambda r: r.choice(TENSORS)(),
     "Parameter": lambda r: parameter(),
     "dtype": lambda r: ox.float32,
