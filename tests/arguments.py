@@ -251,6 +251,7 @@ for _names, _draw in (
      "dilation output_padding dims source destination reps index i epoch last_epoch batch number",
      lambda r: r.choice(NUMBERS)),
     ("size shape sizes pad input_shape", lambda r: r.choice(SIZES)),
+    ("device_type", lambda r: "cpu"),
     ("keepdim requires_grad retain_graph create_graph descending largest right replacement copy training ceil_mode "
      "count_include_pad return_indices inplace full log_target endpoint shuffle drop_last affine bias maximize "
      "nesterov amsgrad centered download normalize strict set_to_none recurse append mode_ verbose",

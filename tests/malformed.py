@@ -31,7 +31,7 @@ MUTE = (ZeroDivisionError,)
 ROOMS = (
     *("oxon._core", "oxon", "oxon.nn", "oxon.nn.functional", "oxon.nn.init", "oxon.nn.utils", "oxon.optim"),
     *("oxon.optim.schedules", "oxon.data", "oxon.data.transforms", "oxon.train", "oxon.train.callbacks"),
-    *("oxon.train.metrics", "oxon.train.summary", "oxon.io", "oxon.autograd", "oxon.models"),
+    *("oxon.train.metrics", "oxon.train.summary", "oxon.io", "oxon.autograd", "oxon.models", "oxon.amp"),
 )
 
 # What is not called, and why.
@@ -215,6 +215,8 @@ def reset() -> None:
     ox.set_fuse(True)
     ox._core._set_grad_enabled(True)
     ox._core._set_anomaly_enabled(False)
+    for _ in range(8):  # the regions that one call may have entered
+        ox._core._autocast_exit()
 
 
 def confine() -> None:

@@ -4,11 +4,12 @@
 //!
 //! ```text
 //! forward   Y (K, positions)   = W (K, C·R·S) · patches (C·R·S, positions)
-//! input     dX (C, positions)  = W turned (C, R·S·K) · patches of dY, with zeros between for strides
-//! weight    dW (K, C·R·S)      = dY (K, positions) · patchesᵀ (positions, C·R·S)
+//! input     dX (C, positions)  = W turned (C, R·S·K) · patches of dY, for each phase of a stride
+//! weight    dWᵀ (C·R·S, K)     = patches (C·R·S, positions) · dYᵀ (positions, K)
 //! ```
 //!
-//! Tasks are groups of panels, which a thread gathers for itself; the left factor is packed once. Along the inner
+//! Tasks are groups of panels or strips of patches, which a thread gathers for itself; the other factor is packed
+//! once. Along the inner
 //! axis parts of 512 follow each other, whose sums stay float32; the order of summation depends on shapes only.
 
 use super::Dims;
@@ -37,15 +38,7 @@ pub fn fits(d: &Dims) -> bool {
         && d.k >= 8
         && d.n * d.oh * d.ow >= 32
         && d.n.saturating_mul(d.c).saturating_mul(d.h).saturating_mul(d.w) > 0
-        && inner * d.k * d.n * d.oh * d.ow >= 1 << 20
-}
-
-/// Whether its gradient of the input is.
-pub fn input_fits(d: &Dims) -> bool {
-    let reach = |axis: usize, taps: usize| (taps - 1) * d.conv.dilation[axis] >= d.conv.padding[axis];
-    // Where strides leave gaps, most products of a single tap would be with zeros.
-    let dense = d.conv.stride == [1, 1] || d.r * d.s > 1;
-    fits(d) && dense && reach(0, d.r) && reach(1, d.s) && d.c >= 8
+        && (inner * d.k).saturating_mul(d.n * d.oh * d.ow) >= 1 << 20
 }
 
 /// Elements that 32 positions read by a tap, as far as they lie in one row: where lane 0 would read, and which
@@ -66,9 +59,8 @@ struct Planes {
     images: usize,
     grid: [usize; 2],
     stride: [usize; 2],
-    padding: [usize; 2],
-    dilation: [usize; 2],
-    taps: [usize; 2],
+    /// How far down and to the right each tap reads.
+    taps: Vec<[isize; 2]>,
 }
 
 // SAFETY: planes are only read, and stay where they are meanwhile.
@@ -99,35 +91,30 @@ impl Planes {
         })
     }
 
-    /// What 32 positions read by a tap, counted from a channel's plane in the first image.
-    fn runs(&self, first: usize, tap: usize) -> Runs {
+    /// What 32 positions read by each tap, counted from a channel's plane in the first image.
+    fn runs(&self, first: usize, taps: &mut Vec<Runs>) {
         let (step, image) = (self.stride[1], self.channels * self.plane());
-        let shift =
-            |axis: usize, tap: usize| (tap * self.dilation[axis]) as isize - self.padding[axis] as isize;
-        let (down, right) = (shift(0, tap / self.taps[1]), shift(1, tap % self.taps[1]));
-        let mut runs = Runs::new();
+        let bits = |lanes: usize| if step * lanes >= 64 { !0 } else { (1u64 << (step * lanes)) - 1 };
+        let read = if step == 2 { 0x5555_5555_5555_5555 } else { !0 };
+        taps.iter_mut().for_each(SmallVec::clear);
+        taps.resize_with(self.taps.len(), Runs::new);
         for (n, row, column, lane, count) in self.rows(first) {
-            let y = (row * self.stride[0]) as isize + down;
-            let x = (column * step) as isize + right;
-            if y < 0 || y >= self.size[0] as isize {
-                continue;
-            }
-            // Positions whose elements are in the row: step·i + x from 0 to the width.
-            let from = (-x).max(0) as usize;
-            let skipped = from.div_ceil(step).min(count);
-            let inside = (self.size[1] as isize - x).max(0) as usize;
-            let ends = inside.div_ceil(step).min(count);
-            let bits = |lanes: usize| if step * lanes >= 64 { !0 } else { (1u64 << (step * lanes)) - 1 };
-            let mut mask = bits(lane + ends) & !bits(lane + skipped);
-            if step == 2 {
-                mask &= 0x5555_5555_5555_5555;
-            }
-            if mask != 0 {
-                let at = (n * image) as isize + y * self.size[1] as isize + x - (step * lane) as isize;
-                runs.push(Run { at, mask });
+            for (runs, [down, right]) in taps.iter_mut().zip(&self.taps) {
+                let y = (row * self.stride[0]) as isize + down;
+                let x = (column * step) as isize + right;
+                if y < 0 || y >= self.size[0] as isize {
+                    continue;
+                }
+                // Positions whose elements are in the row: step·i + x from 0 to the width.
+                let skipped = ((-x).max(0) as usize).div_ceil(step).min(count);
+                let ends = ((self.size[1] as isize - x).max(0) as usize).div_ceil(step).min(count);
+                let mask = bits(lane + ends) & !bits(lane + skipped) & read;
+                if mask != 0 {
+                    let at = (n * image) as isize + y * self.size[1] as isize + x - (step * lane) as isize;
+                    runs.push(Run { at, mask });
+                }
             }
         }
-        runs
     }
 
     /// 32 elements of a channel.
@@ -166,7 +153,8 @@ impl Planes {
     /// As for `take`; `dst` has `UNIT` elements for each step.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     unsafe fn patches(&self, first: usize, inner: &[Option<(u32, u32)>], dst: *mut u16) {
-        let taps: Vec<Runs> = (0..self.taps[0] * self.taps[1]).map(|tap| self.runs(first, tap)).collect();
+        let mut taps = vec![];
+        self.runs(first, &mut taps);
         for (i, pair) in inner.chunks_exact(2).enumerate() {
             // SAFETY: the caller's promises.
             unsafe {
@@ -188,8 +176,9 @@ struct Correlate<'a> {
     /// Channel and tap along the inner axis, up to a whole step; nothing for zeros.
     inner: Vec<Option<(u32, u32)>>,
     rows: usize,
-    /// Strips of `rows`, packed.
+    /// Strips of `rows`, packed; the next begins `all` steps further on.
     left: Shared<u16>,
+    all: usize,
     out: Shared<u16>,
     done: &'a (dyn Fn(usize, usize) + Sync),
 }
@@ -216,7 +205,7 @@ impl Correlate<'_> {
             }
             for (p, part) in parts.iter().enumerate() {
                 for strip in 0..strips {
-                    let left = Left::packed(self.left.at((strip * steps + part.start) * UNIT));
+                    let left = Left::packed(self.left.at((strip * self.all + part.start) * UNIT));
                     for (j, of) in group.clone().enumerate() {
                         // SAFETY: packed operands, a block of this task, and positions of it alone.
                         unsafe {
@@ -307,11 +296,14 @@ pub unsafe fn forward(
         (0..steps * STEP).map(|i| (i < depth).then_some(((i / area) as u32, (i % area) as u32))).collect();
     let planes = of_input(d, x);
     // SAFETY: the caller's promises.
-    unsafe { Correlate { kind, planes, inner, rows: d.k, left, out: Shared::new(y), done }.run() }
+    unsafe { Correlate { kind, planes, inner, rows: d.k, left, all: steps, out: Shared::new(y), done }.run() }
 }
 
 /// The input's planes, as positions of the result read them.
 fn of_input(d: &Dims, x: *const u16) -> Planes {
+    let shift =
+        |axis: usize, tap: usize| (tap * d.conv.dilation[axis]) as isize - d.conv.padding[axis] as isize;
+    let tap = |tap: usize| [shift(0, tap / d.s), shift(1, tap % d.s)];
     Planes {
         at: x,
         channels: d.c,
@@ -319,14 +311,38 @@ fn of_input(d: &Dims, x: *const u16) -> Planes {
         images: d.n,
         grid: [d.oh, d.ow],
         stride: d.conv.stride,
-        padding: d.conv.padding,
-        dilation: d.conv.dilation,
-        taps: [d.r, d.s],
+        taps: (0..d.r * d.s).map(tap).collect(),
     }
 }
 
+/// Positions of the input that are equal modulo the strides, and the taps by which they take part: tap `r` reaches
+/// row `σ·i + a` from output row `i + q`, where `σ·q = a + padding − dilation·r`, if that divides.
+struct Phase {
+    residue: [usize; 2],
+    grid: [usize; 2],
+    /// The tap's number, and the shift in dY.
+    taps: Vec<(usize, [isize; 2])>,
+}
+
+fn phases(d: &Dims) -> Vec<Phase> {
+    let [down, right] = d.conv.stride;
+    let residues = (0..down.min(d.h)).flat_map(|a| (0..right.min(d.w)).map(move |b| [a, b]));
+    let shift = |axis: usize, residue: usize, tap: usize| {
+        let (from, stride) = (residue + d.conv.padding[axis], d.conv.stride[axis] as isize);
+        let distance = from as isize - (tap * d.conv.dilation[axis]) as isize;
+        (distance % stride == 0).then_some(distance / stride)
+    };
+    let phase = |residue: [usize; 2]| {
+        let reached =
+            |tap: usize| Some((tap, [shift(0, residue[0], tap / d.s)?, shift(1, residue[1], tap % d.s)?]));
+        let grid = [(d.h - residue[0]).div_ceil(down), (d.w - residue[1]).div_ceil(right)];
+        Phase { residue, grid, taps: (0..d.r * d.s).filter_map(reached).collect() }
+    };
+    residues.map(phase).collect()
+}
+
 /// # Safety
-/// As for `conv::backward_input`; `input_fits` has agreed, and the processor has the instructions of `kind`.
+/// As for `conv::backward_input`; `fits` has agreed, and the processor has the instructions of `kind`.
 pub unsafe fn backward_input(
     kind: Bf16,
     d: &Dims,
@@ -334,86 +350,106 @@ pub unsafe fn backward_input(
     w: *const u16,
     dx: *mut u16,
 ) -> Result<()> {
+    let phases = phases(d);
+    let deep = d.k.div_ceil(STEP);
+    let steps = d.r * d.s * deep;
+    // The taps' places along the inner axis: phase by phase. A tap is in one phase at most.
+    let mut order = vec![None; d.r * d.s];
+    phases.iter().flat_map(|phase| &phase.taps).enumerate().for_each(|(i, &(tap, _))| order[tap] = Some(i));
+    let memory = scratch::<u16>(d.c.div_ceil(EDGE) * steps * UNIT)?;
+    let left = Shared::new(memory.ptr().cast::<u16>());
+    // SAFETY: the caller's promises, and memory for all strips.
+    unsafe { turn(d, w, &order, left)? };
+    let alone = phases.len() == 1;
+    let most = phases[0].grid[0] * phases[0].grid[1] * d.n * d.c;
+    let part = if alone { None } else { Some(scratch::<u16>(most)?) };
+    let mut first = 0;
+    for phase in &phases {
+        let own = phase.taps.len() * deep;
+        let out = Shared::new(part.as_ref().map_or(dx, |memory| memory.ptr().cast()));
+        let planes = Planes {
+            at: dy,
+            channels: d.k,
+            size: [d.oh, d.ow],
+            images: d.n,
+            grid: phase.grid,
+            stride: [1, 1],
+            taps: phase.taps.iter().map(|&(_, shift)| shift).collect(),
+        };
+        if own == 0 {
+            // SAFETY: the phase's elements, which no tap reaches.
+            unsafe { out.slice(0, planes.positions() * d.c).fill(0) };
+        } else {
+            let inner = (0..own * STEP).map(|i| {
+                let (tap, k) = (i / (deep * STEP), i % (deep * STEP));
+                (k < d.k).then_some((k as u32, tap as u32))
+            });
+            let (inner, done) = (inner.collect(), &|_, _| {});
+            let left = Shared::new(left.at(first * UNIT));
+            let job = Correlate { kind, planes, inner, rows: d.c, left, all: steps, out, done };
+            // SAFETY: the caller's promises.
+            unsafe { job.run()? };
+        }
+        first += own;
+        if !alone {
+            // SAFETY: what has just been computed, and the elements of dX that it is.
+            unsafe { scatter(d, phase, out, dx) };
+        }
+    }
+    Ok(())
+}
+
+/// Packs W as the gradient of the input reads it: channels as rows, and along the inner axis taps in their order,
+/// with all k for each.
+unsafe fn turn(d: &Dims, w: *const u16, order: &[Option<usize>], left: Shared<u16>) -> Result<()> {
     let area = d.r * d.s;
     let deep = d.k.div_ceil(STEP);
     let (steps, strips) = (area * deep, d.c.div_ceil(EDGE));
-    let memory = scratch::<u16>(strips * steps * UNIT)?;
-    let (left, w) = (Shared::new(memory.ptr().cast::<u16>()), Shared::new(w.cast_mut()));
     if !d.c.is_multiple_of(EDGE) {
-        // SAFETY: the last strip has rows that are no channels.
+        // SAFETY: the last strip, which has rows that are no channels.
         unsafe { left.slice((strips - 1) * steps * UNIT, steps * UNIT).fill(0) };
     }
-    // Rows of W as a matrix of K columns, (channel, tap) by (channel, tap), go to their channel's row, tap by tap
-    // in reverse.
-    let turn = scratch::<u16>((d.c * area).div_ceil(EDGE) * deep * UNIT)?;
-    let turned = Shared::new(turn.ptr().cast::<u16>());
+    let memory = scratch::<u16>((d.c * area).div_ceil(EDGE) * deep * UNIT)?;
+    let (turned, w) = (Shared::new(memory.ptr().cast::<u16>()), Shared::new(w.cast_mut()));
+    // Columns of W as a matrix of K rows, channel by channel and tap by tap, become rows, which go to their places.
     for_each_strip(d.c * area, |strip, rows| {
         let own = turned.at(strip * deep * UNIT);
-        let across = (d.c * area) as isize;
-        // SAFETY: these columns of W, a strip of this thread's, and rows that nobody else writes.
+        // SAFETY: these columns of W, a strip of this task's, and rows that nobody else writes.
         unsafe {
-            let source = Source { at: w.at(strip * EDGE), along: across, across: 1 };
+            let source = Source { at: w.at(strip * EDGE), along: (d.c * area) as isize, across: 1 };
             bf16::pack_left(source, d.k, rows, own);
             for (row, step) in (0..rows).flat_map(|row| (0..deep).map(move |step| (row, step))) {
                 let (channel, tap) = ((strip * EDGE + row) / area, (strip * EDGE + row) % area);
-                let place = (channel / EDGE * steps + (area - 1 - tap) * deep + step) * UNIT;
-                let to = left.at(place + channel % EDGE * STEP);
+                let Some(place) = order[tap] else { continue };
+                let to =
+                    left.at((channel / EDGE * steps + place * deep + step) * UNIT + channel % EDGE * STEP);
                 std::ptr::copy_nonoverlapping(own.add(step * UNIT + row * STEP), to, STEP);
             }
         }
     });
-    let inner = (0..steps * STEP).map(|i| {
-        let (tap, k) = (i / (deep * STEP), i % (deep * STEP));
-        (k < d.k).then_some((k as u32, tap as u32))
-    });
-    let [gap, gap_x] = d.conv.stride;
-    let size = [(d.oh - 1) * gap + 1, (d.ow - 1) * gap_x + 1];
-    let spread = if d.conv.stride == [1, 1] { None } else { Some(spread(d, dy, size)?) };
-    let reach = |axis: usize, taps: usize| (taps - 1) * d.conv.dilation[axis] - d.conv.padding[axis];
-    let planes = Planes {
-        at: spread.as_ref().map_or(dy, |memory| memory.ptr().cast()),
-        channels: d.k,
-        size,
-        images: d.n,
-        grid: [d.h, d.w],
-        stride: [1, 1],
-        padding: [reach(0, d.r), reach(1, d.s)],
-        dilation: d.conv.dilation,
-        taps: [d.r, d.s],
-    };
-    let job = Correlate {
-        kind,
-        planes,
-        inner: inner.collect(),
-        rows: d.c,
-        left,
-        out: Shared::new(dx),
-        done: &|_, _| {},
-    };
-    // SAFETY: the caller's promises.
-    unsafe { job.run() }
+    Ok(())
 }
 
-/// Planes of dY with zeros between what strides keep apart.
-fn spread(d: &Dims, dy: *const u16, size: [usize; 2]) -> Result<crate::cpu::Memory> {
-    let (from, to) = (d.oh * d.ow, size[0] * size[1]);
-    let memory = scratch::<u16>(d.n * d.k * to)?;
-    let (out, dy) = (Shared::new(memory.ptr().cast::<u16>()), Shared::new(dy.cast_mut()));
-    let chunks = Even::at_most(d.n * d.k, (32 << 10) / to + 1);
+/// Puts the elements of a phase, which lie close together, to their places in dX.
+unsafe fn scatter(d: &Dims, phase: &Phase, from: Shared<u16>, dx: *mut u16) {
+    let ([height, width], [a, b]) = (phase.grid, phase.residue);
+    let [down, right] = d.conv.stride;
+    let dx = Shared::new(dx);
+    let chunks = Even::at_most(d.n * d.c, (32 << 10) / (height * width) + 1);
     parallel(chunks.parts, |chunk| {
         for plane in chunks.part(chunk) {
-            // SAFETY: a plane of dY, which is only read, and one that nobody else writes.
-            let (dy, out) = unsafe { (&*dy.slice(plane * from, from), out.slice(plane * to, to)) };
-            out.fill(0);
-            for (row, values) in dy.chunks_exact(d.ow).enumerate() {
-                let out = &mut out[row * d.conv.stride[0] * size[1]..];
-                for (out, &value) in out.iter_mut().step_by(d.conv.stride[1]).zip(values) {
-                    *out = value;
+            for row in 0..height {
+                let to = plane * d.h * d.w + (a + row * down) * d.w + b;
+                // SAFETY: a row of the phase, and elements of dX that are this task's.
+                unsafe {
+                    let values = from.slice((plane * height + row) * width, width);
+                    for (column, value) in values.iter().enumerate() {
+                        *dx.at(to + column * right) = *value;
+                    }
                 }
             }
         }
     });
-    Ok(memory)
 }
 
 /// # Safety
@@ -426,79 +462,63 @@ pub unsafe fn backward_weight(
     dw: *mut u16,
 ) -> Result<()> {
     let planes = of_input(d, x);
-    let (area, depth) = (d.r * d.s, d.c * d.r * d.s);
+    let depth = d.c * d.r * d.s;
     let steps = planes.positions().div_ceil(STEP);
-    let strips = d.k.div_ceil(EDGE);
+    let panels = d.k.div_ceil(EDGE);
     // dY as its own positions read it.
-    let own = Planes {
-        at: dy,
-        channels: d.k,
-        size: [1, d.oh * d.ow],
-        images: d.n,
-        grid: [1, d.oh * d.ow],
-        stride: [1, 1],
-        padding: [0, 0],
-        dilation: [1, 1],
-        taps: [1, 1],
-    };
-    // In parts of steps, strip by strip.
-    let parts = Even::at_most(steps, PART);
-    let memory = scratch::<u16>(strips * steps * UNIT)?;
-    let left = Shared::new(memory.ptr().cast::<u16>());
+    let plane = d.oh * d.ow;
+    let (size, grid, stride) = ([1, plane], [1, plane], [1, 1]);
+    let own = Planes { at: dy, channels: d.k, size, images: d.n, grid, stride, taps: vec![[0, 0]] };
+    // Panels of dY turned, step by step.
+    let memory = scratch::<u16>(panels * steps * UNIT)?;
+    let right = Shared::new(memory.ptr().cast::<u16>());
     parallel(steps, |step| {
-        let runs = own.runs(step * STEP, 0);
-        for k in 0..strips * EDGE {
-            // SAFETY: elements of dY, and a row that nobody else writes.
-            unsafe {
-                let row = if k < d.k { own.take(k, &runs) } else { zeros() };
-                let to = left.at((step * strips + k / EDGE) * UNIT + k % EDGE * STEP);
-                bf16::store_row(row, to);
-            }
+        let mut mine = vec![];
+        own.runs(step * STEP, &mut mine);
+        for half in 0..2 * panels {
+            let to = right.at((half / 2 * steps + step) * UNIT + half % 2 * (UNIT / 2));
+            // SAFETY: channels of dY, and a tile that nobody else writes.
+            unsafe { columns(&own, &mine, half * 16..(half * 16 + 16).min(d.k), to) };
         }
     });
-    let panels = depth.div_ceil(EDGE);
-    let groups = Even::at_most(panels, panels.div_ceil(2 * available()).clamp(1, PANELS / 2));
+    let parts = Even::at_most(steps, PART);
+    let strips = depth.div_ceil(EDGE);
+    let groups = Even::at_most(strips, strips.div_ceil(available()).clamp(1, PANELS));
     let dw = Shared::new(dw);
     try_parallel(groups.parts, |group| {
         let group = groups.part(group);
         let len = parts.part(0).len() * UNIT;
-        let memory = scratch::<f32>(strips * group.len() * BLOCK + group.len() * len / 2)?;
+        let memory = scratch::<f32>(panels * group.len() * BLOCK + len / 2)?;
         let sums = memory.ptr().cast::<f32>();
-        let gathered = sums.wrapping_add(strips * group.len() * BLOCK).cast::<u16>();
+        let gathered = sums.wrapping_add(panels * group.len() * BLOCK).cast::<u16>();
+        let block = |i: usize, panel: usize| sums.wrapping_add((i * panels + panel) * BLOCK);
         let session = Session::new(kind);
+        let mut runs: Vec<Vec<Runs>> = vec![vec![]; PART];
         for (p, part) in parts.iter().enumerate() {
-            for (at, step) in part.clone().enumerate() {
-                let taps: Vec<Runs> = (0..area).map(|tap| planes.runs(step * STEP, tap)).collect();
-                for (j, panel) in group.clone().enumerate() {
-                    for half in 0..2 {
-                        let first = panel * EDGE + 16 * half;
-                        let to = gathered.wrapping_add(j * len + at * UNIT + half * (UNIT / 2));
-                        // SAFETY: columns of patches, and a tile of this task's.
-                        unsafe { columns(&planes, &taps, first..(first + 16).min(depth), to) };
-                    }
+            part.clone().zip(&mut runs).for_each(|(step, taps)| planes.runs(step * STEP, taps));
+            for (i, strip) in group.clone().enumerate() {
+                for (at, taps) in runs[..part.len()].iter().enumerate() {
+                    let of = strip * EDGE..(strip * EDGE + EDGE).min(depth);
+                    // SAFETY: rows of patches, and a step of this task's strip.
+                    unsafe { rows(&planes, taps, of, gathered.wrapping_add(at * UNIT)) };
                 }
-            }
-            for strip in 0..strips {
-                // Steps of a strip lie `strips` units apart.
-                let at = left.at((part.start * strips + strip) * UNIT);
-                let left = Left { at, row: STEP as isize, step: (strips * UNIT) as isize };
-                for j in 0..group.len() {
+                for panel in 0..panels {
+                    let right = right.at((panel * steps + part.start) * UNIT);
                     // SAFETY: packed operands, and a block of this task.
                     unsafe {
-                        let block = sums.add((strip * group.len() + j) * BLOCK);
-                        session.multiply(left, gathered.add(j * len), part.len(), block, p > 0);
+                        session.multiply(Left::packed(gathered), right, part.len(), block(i, panel), p > 0);
                     }
                 }
             }
         }
-        for strip in 0..strips {
-            for (j, panel) in group.clone().enumerate() {
-                let (rows, columns) = (EDGE.min(d.k - strip * EDGE), EDGE.min(depth - panel * EDGE));
-                let to = dw.at(strip * EDGE * depth + panel * EDGE);
-                let mask = ((1u64 << columns) - 1) as u32;
-                // SAFETY: elements of dW that are this task's.
+        for (i, strip) in group.enumerate() {
+            for panel in 0..panels {
+                let (height, width) = (EDGE.min(d.k - panel * EDGE), EDGE.min(depth - strip * EDGE));
+                let to = dw.at(panel * EDGE * depth + strip * EDGE);
+                // SAFETY: a block of this task, and elements of dW that are its own.
                 unsafe {
-                    bf16::round(sums.add((strip * group.len() + j) * BLOCK), rows, mask, to, depth);
+                    let turned = turned(block(i, panel));
+                    bf16::round(turned.as_ptr(), height, bf16::first(width), to, depth);
                 }
             }
         }
@@ -506,12 +526,35 @@ pub unsafe fn backward_weight(
     })
 }
 
-#[target_feature(enable = "avx512f")]
-fn zeros() -> __m512i {
-    _mm512_setzero_si512()
+/// A block with rows and columns exchanged.
+///
+/// # Safety
+/// It is a block.
+unsafe fn turned(block: *const f32) -> [f32; BLOCK] {
+    // SAFETY: what the caller promises.
+    let block = unsafe { std::slice::from_raw_parts(block, BLOCK) };
+    std::array::from_fn(|i| block[i % EDGE * EDGE + i / EDGE])
 }
 
-/// A tile of patches turned: positions along the inner axis, a channel and a tap a column.
+/// A step of a strip of patches: a channel and a tap a row, 32 positions along the inner axis.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn rows(planes: &Planes, taps: &[Runs], of: std::ops::Range<usize>, dst: *mut u16) {
+    let (mut channel, mut tap) = (of.start / taps.len(), of.start % taps.len());
+    for row in 0..EDGE {
+        // SAFETY: the caller's promises.
+        unsafe {
+            let inside = row < of.len();
+            let values = if inside { planes.take(channel, &taps[tap]) } else { _mm512_setzero_si512() };
+            bf16::store_row(values, dst.add(row * STEP));
+        }
+        tap += 1;
+        if tap == taps.len() {
+            (channel, tap) = (channel + 1, 0);
+        }
+    }
+}
+
+/// A tile of a panel of planes turned: positions along the inner axis, a channel and a tap a column.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn columns(planes: &Planes, taps: &[Runs], of: std::ops::Range<usize>, dst: *mut u16) {
     let mut square = [_mm512_setzero_si512(); 16];

@@ -206,7 +206,7 @@ pub unsafe fn backward_input(
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if let (DType::BF16, Some(kind)) = (dtype, isa::bf16())
-            && blocks::input_fits(dims)
+            && blocks::fits(dims)
         {
             return blocks::backward_input(kind, dims, dy.cast(), w.cast(), dx.cast());
         }

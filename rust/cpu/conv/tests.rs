@@ -412,3 +412,61 @@ fn ranges_inside() {
         assert_eq!((from..to).collect::<Vec<_>>(), hits);
     }
 }
+
+/// All three directions by blocks of bfloat16, with each kind of instruction: sizes that end anywhere in steps,
+/// strips and panels, rows shorter and longer than a panel, strides, dilations and paddings.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn blocks_of_bfloat16() {
+    use crate::cpu::isa::Bf16;
+    let conv = |stride, padding, dilation| Conv2d { stride, padding, dilation, groups: 1 };
+    let cases = [
+        ([2, 16, 8, 8], [32, 16, 3, 3], conv([1, 1], [1, 1], [1, 1])),
+        ([3, 20, 9, 7], [33, 20, 3, 3], conv([2, 2], [1, 1], [1, 1])),
+        ([4, 24, 5, 5], [40, 24, 3, 2], conv([1, 1], [0, 0], [2, 1])),
+        ([3, 31, 13, 11], [17, 31, 5, 5], conv([2, 1], [2, 3], [1, 1])),
+        ([9, 33, 4, 4], [35, 33, 3, 3], conv([1, 2], [1, 1], [1, 2])),
+        ([2, 64, 10, 12], [64, 64, 1, 1], conv([2, 2], [0, 0], [1, 1])),
+        ([2, 9, 40, 70], [16, 9, 3, 3], conv([3, 1], [0, 2], [1, 1])),
+        ([1, 3, 33, 37], [64, 3, 7, 7], conv([2, 2], [3, 3], [1, 1])),
+    ];
+    for kind in Bf16::supported() {
+        for (x, w, conv) in cases {
+            let d = &dims(x, w, conv).unwrap();
+            let what = format!("{kind:?} {d:?}");
+            let numbers = |count: usize, seed: u64| -> Vec<f64> {
+                // Of few digits, so that they are exact in bfloat16.
+                numbers(count, seed).into_iter().map(|x| (x * 16.0).round() / 16.0).collect()
+            };
+            let (x, w, dy) = (numbers(d.x_count(), 1), numbers(d.w_count(), 2), numbers(d.y_count(), 3));
+            let narrow = |v: &[f64]| v.iter().map(|&x| bf16::from_f64(x)).collect::<Vec<bf16>>();
+            let (tx, tw, tdy) = (narrow(&x), narrow(&w), narrow(&dy));
+            let mut outs = [d.y_count(), d.x_count(), d.w_count()].map(|count| vec![bf16::NAN; count + 1]);
+            let told: Vec<AtomicU8> = (0..d.y_count()).map(|_| AtomicU8::new(0)).collect();
+            let done = |start: usize, len: usize| {
+                told[start..start + len].iter().for_each(|told| {
+                    told.fetch_add(1, Relaxed);
+                })
+            };
+            let [y, dx, dw] = outs.each_mut();
+            // SAFETY: the buffers have the sizes of `d`.
+            unsafe {
+                let (x, w, dy) = (tx.as_ptr().cast(), tw.as_ptr().cast(), tdy.as_ptr().cast());
+                blocks::forward(kind, d, x, w, y.as_mut_ptr().cast(), &done).unwrap();
+                blocks::backward_input(kind, d, dy, w, dx.as_mut_ptr().cast()).unwrap();
+                blocks::backward_weight(kind, d, x, dy, dw.as_mut_ptr().cast()).unwrap();
+            }
+            assert!(told.iter().all(|t| t.load(Relaxed) == 1), "{what}: each element is reported once");
+            let wanted = [
+                ("forward", reference::forward(d, &x, &w), d.c * d.r * d.s),
+                ("input", reference::backward_input(d, &dy, &w), d.k * d.r * d.s),
+                ("weight", reference::backward_weight(d, &x, &dy), d.n * d.oh * d.ow),
+            ];
+            for (out, (name, want, terms)) in outs.iter().zip(wanted) {
+                let (guard, out) = out.split_last().unwrap();
+                assert!(guard.is_nan(), "{name} {what}: wrote outside");
+                close(&format!("{name} {what}"), out, &want, 4e-3, terms.min(4));
+            }
+        }
+    }
+}
