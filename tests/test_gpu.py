@@ -532,3 +532,10 @@ def test_speed_and_what_recording_costs_are_measured() -> None:
     assert groups <= kernels
     assert 0 < recording < 10
     assert submitting >= 0
+
+
+def test_ranges_need_no_float64() -> None:
+    for dtype in ("float32", "float16"):
+        got = ox.linspace(-1, 2, 7, dtype=dtype, device="gpu")
+        np.testing.assert_allclose(got.cpu().float().numpy(), np.linspace(-1, 2, 7), rtol=1e-3, atol=1e-7)
+        assert got[-1].item() == 2

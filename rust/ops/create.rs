@@ -80,7 +80,9 @@ pub fn linspace(
     }
     // Steps that are rounded need not arrive at the last value.
     let last = Layout::contiguous(values.shape().clone()).slice(0, count - 1, 1, 1);
-    view::assign(&values, &full(&Shape::default(), stop.into(), DType::F64, device)?, &last, Scatter::Set)
+    // GPUs have no float64, in which integers are rounded toward zero.
+    let end = if dtype.is_float() { dtype } else { DType::F64 };
+    view::assign(&values, &full(&Shape::default(), stop.into(), end, device)?, &last, Scatter::Set)
 }
 
 /// Ones on the k-th diagonal of a matrix.
