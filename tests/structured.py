@@ -442,7 +442,7 @@ ELSEWHERE = {
     *("tensor", "asarray", "from_numpy", "from_dlpack", "zeros", "ones", "empty", "full", "arange", "linspace", "eye"),
     *("zeros_like", "ones_like", "empty_like", "full_like", "rand", "rand_like", "randn", "randn_like", "randint"),
     *("randperm", "normal", "uniform", "bernoulli", "multinomial", "dropout", "dropout_channels", "manual_seed"),
-    *("get_rng_state", "set_rng_state", "flush", "fused", "is_grad_enabled", "save_safetensors", "load_safetensors"),
+    *("get_rng_state", "set_rng_state", "flush", "fused", "is_autocast_cache_enabled", "get_autocast_dtype", "is_autocast_enabled", "is_grad_enabled", "save_safetensors", "load_safetensors"),
     *("set_default_device", "get_default_device", "synchronize", "get_num_threads", "set_num_threads", "set_fuse"),
     *("get_float32_conv_precision", "set_float32_conv_precision"),
     *("memory_summary", "empty_cache", "build_info", "result_type", "numel", "allclose", "equal", "ValuesIndices"),

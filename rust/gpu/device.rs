@@ -212,8 +212,10 @@ impl Device {
     /// Opens an adapter anew, without the named optional features.
     pub(super) fn create(at: usize, without: &str) -> Result<Device> {
         let found = found()?;
-        let handle = &found.adapters[at];
-        let mut adapter = found.described[at].clone();
+        let (Some(handle), Some(adapter)) = (found.adapters.get(at), found.described.get(at)) else {
+            bail!(Device, "there is no adapter {at}: the system lists {}", found.adapters.len());
+        };
+        let mut adapter = adapter.clone();
         let mut features = handle.features()
             & (wgpu::Features::IMMEDIATES
                 | wgpu::Features::SHADER_F16
