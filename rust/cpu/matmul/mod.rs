@@ -56,7 +56,7 @@ pub struct Gemm<'a> {
 }
 
 /// Multiply-adds that are worth a task of their own: some microseconds.
-const TASK: usize = 512 << 10;
+const TASK: usize = 256 << 10;
 
 /// `C = A B` for every matrix of the batch. `done(start, len)` is called once for every finished range
 /// of C's elements, in flat row-major order of the whole batch, by the thread that finished it and
