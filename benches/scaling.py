@@ -117,7 +117,7 @@ def draw(rows: list[Row], path: str) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4))
     for name, sizes, costs, _ in rows:
-        axes["threads" not in name].plot(sizes, costs, marker="o", label=name)
+        axes[int("threads" not in name)].plot(sizes, costs, marker="o", label=name)
     for axis, title in zip(axes, ("with threads", "with size"), strict=True):
         axis.set(xscale="log", yscale="log", title=title)
         axis.set_xscale("log", base=2)
