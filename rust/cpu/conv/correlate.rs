@@ -17,6 +17,7 @@
 use std::ops::Range;
 
 use super::Done;
+use super::channels::Channels;
 use super::planes::{Fill, Frame, Tap, slack};
 use super::scratch;
 use super::simd::{Float, Simd};
@@ -25,15 +26,15 @@ use crate::core::Result;
 use crate::cpu::work::{Shared, try_parallel};
 
 /// Terms of a sum that are taken at a time.
-const DEPTH: usize = 384;
+pub const DEPTH: usize = 384;
 /// Elements of the panels of a chunk: most of a small L2.
 const PANELS: usize = 96 << 10;
 /// Elements that a chunk writes.
 const OUTPUT: usize = 64 << 10;
 /// Multiplications that are worth a chunk of their own.
-const WORK: usize = 256 << 10;
+pub const WORK: usize = 256 << 10;
 /// Chunks are made smaller while there are fewer than this.
-const CHUNKS: usize = 32;
+pub const CHUNKS: usize = 32;
 
 /// Positions of the result that share their taps, and where they lie in a result plane:
 /// `origin + i·step[0] + j·step[1]`.
@@ -91,11 +92,11 @@ struct Plan {
 }
 
 /// One chunk, in elements of the whole.
-struct Chunk {
-    images: Range<usize>,
-    lines: Range<usize>,
-    groups: Range<usize>,
-    rows: Range<usize>,
+pub struct Chunk {
+    pub images: Range<usize>,
+    pub lines: Range<usize>,
+    pub groups: Range<usize>,
+    pub rows: Range<usize>,
 }
 
 /// Columns of the product that a tile takes together.
@@ -129,6 +130,17 @@ impl<T: Float> Correlation<T> {
     /// The processor has the instructions, the pointers have what the sizes say, and nothing else
     /// reads or writes `dst` meanwhile.
     pub unsafe fn run<V: Simd<Elem = T>>(&self, done: Done) -> Result<()> {
+        if self.channels_pay::<V>() {
+            // SAFETY: the caller's promises, passed on.
+            return unsafe { Channels::new::<V>(self)?.run::<V>(done) };
+        }
+        if self.phases.iter().map(|p| p.grid[0] * p.grid[1]).sum::<usize>() < self.area {
+            // SAFETY: as above.
+            unsafe { clear(self.dst, self.images * self.groups * self.rows * self.area) };
+        }
+        if self.phases.is_empty() {
+            return Ok(());
+        }
         let plan = self.plan::<V>()?;
         try_parallel(plan.chunks.iter().product(), |index| {
             let [images, lines, groups, rows] = plan.chunks;
@@ -253,7 +265,7 @@ impl<T: Float> Correlation<T> {
     }
 
     /// Tells `done` what a chunk has written, if there is one phase and so lines are lines of `dst`.
-    fn report(&self, chunk: &Chunk, done: &(dyn Fn(usize, usize) + Sync)) {
+    pub fn report(&self, chunk: &Chunk, done: &(dyn Fn(usize, usize) + Sync)) {
         let all_lines = chunk.lines.len() == self.frame.grid[0];
         for n in chunk.images.clone() {
             for g in chunk.groups.clone() {

@@ -10,6 +10,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod blocks;
+mod channels;
 mod correlate;
 mod depthwise;
 mod planes;
@@ -405,11 +406,6 @@ impl Operation for BackwardInput<'_> {
         }
         let (frame, phases) = d.turned_frame();
         let (depth, rows, area) = (d.k / d.conv.groups, d.c / d.conv.groups, d.r * d.s);
-        let reached: usize = phases.iter().map(|p| p.grid[0] * p.grid[1]).sum();
-        if reached < d.h * d.w {
-            // SAFETY: the caller's promises, passed on.
-            unsafe { correlate::clear(dx, d.x_count()) };
-        }
         let job = Correlation {
             images: d.n,
             groups: d.conv.groups,
@@ -425,10 +421,7 @@ impl Operation for BackwardInput<'_> {
             frame,
             phases,
         };
-        if job.phases.is_empty() {
-            return Ok(());
-        }
-        // SAFETY: as above.
+        // SAFETY: the caller's promises, passed on.
         with_simd!(self.isa, T, V => unsafe { job.run::<V<T>>(done) })
     }
 }

@@ -33,7 +33,7 @@ use crate::cpu::matmul::table::{Kernels, Real};
 use crate::cpu::threads::parallel;
 use crate::cpu::work::{Shared, try_parallel};
 
-use self::transform::{OfInput, Output, Planes, Spread, Weights};
+use self::transform::{OfInput, Output, Planes, Spread, Taps, Weights};
 pub use self::weight::{ELEMENTS, WinogradWeight, pays as weight_pays};
 
 /// Rows and columns of a tile of the result, of the tile of the input that it needs, and of the kernel.
@@ -49,7 +49,8 @@ pub const BOUND: f64 = 3e-5;
 /// read seldom, and so few that what the products read and write stays near.
 const BLOCK: usize = 96;
 
-/// Tiles up to which a convolution is one block, whose steps are shared out instead.
+/// Tiles up to which a convolution is one block, whose steps are shared out instead: the transform of the weights
+/// would cost as much as the products if it went through memory, so whoever multiplies makes what it needs of it.
 const FEW: usize = 2 * BLOCK;
 
 /// Elements between the 36 planes of a block, besides the planes: else all would share the lines of a cache.
@@ -102,15 +103,13 @@ pub fn pays(d: &Dims) -> bool {
     /// about.
     const LANES: usize = 16;
     const TRANSFORM: usize = 24;
-    /// Tiles whose products cost as much as the transform of the weights, if these leave the second level of
-    /// cache, and if they stay.
-    const WEIGHTS: [usize; 2] = [40, 8];
+    /// Tiles whose products cost as much as the transform of the weights.
+    const WEIGHTS: usize = 10;
     if !fits(d) {
         return false;
     }
     let (depth, rows) = (d.c.next_multiple_of(LANES), d.k.next_multiple_of(LANES));
-    let stays = IN * IN * depth * rows * size_of::<f32>() <= 1 << 20;
-    let tiles = (d.n * d.oh.div_ceil(OUT) * d.ow.div_ceil(OUT) + WEIGHTS[stays as usize]) as f64;
+    let tiles = (d.n * d.oh.div_ceil(OUT) * d.ow.div_ceil(OUT) + WEIGHTS) as f64;
     let products = (depth * rows + TRANSFORM * (depth + rows)) as f64;
     let definition = (d.n * d.oh * d.ow) as f64 * (TAPS * TAPS) as f64 * d.c as f64 * d.k as f64;
     tiles * (IN * IN) as f64 * products < 0.9 * definition
@@ -159,30 +158,17 @@ impl<'a> Winograd<'a> {
     /// The processor has `V`'s instructions, which are those of `isa`; the pointers lead to all elements
     /// that the sizes name.
     pub unsafe fn run<V: Simd<Elem = f32>>(&self, isa: Isa) -> Result<()> {
-        let table = f32::kernels(isa);
-        let vectors = self.rows.div_ceil(V::LANES);
-        let panels = Even::at_most(vectors, table.tiles[0].len());
-        let plane = self.depth * vectors * V::LANES + APART;
-        let weights = memory::<f32>(IN * IN * plane)?;
-        let u = Shared::new(weights.ptr().cast::<f32>());
-        try_parallel(vectors, |v| {
-            with(self.depth * TAPS * TAPS * V::LANES, |staged| {
-                // SAFETY: the vector's part of the weights, and memory of this thread's for nine taps of
-                // each channel.
-                unsafe { V::run(Weights::<V> { job: self, v, panels, plane, staged, to: u.at(0) }) }
-            })
-        })?;
-
         let tiles = self.grid.map(|n| n.div_ceil(OUT));
         let lines = self.images * tiles[0];
         let few = lines * tiles[1] <= FEW;
         let lines = Even::at_most(lines, if few { lines } else { (BLOCK / tiles[1]).max(1) });
         let longest = lines.part(0).len();
-        let pitch = self.depth.next_multiple_of(V::LANES);
+        let (table, pitch) = (f32::kernels(isa), self.depth.next_multiple_of(V::LANES));
+        let vectors = self.rows.div_ceil(V::LANES);
         let block = Block::<V> {
             job: self,
             table,
-            panels,
+            panels: Even::at_most(vectors, table.tiles[0].len()),
             input: Planes {
                 src: self.src,
                 channels: self.depth,
@@ -193,18 +179,25 @@ impl<'a> Winograd<'a> {
                 plane: longest * tiles[1] * pitch + APART,
             },
             lines: longest,
-            weights: u,
-            weights_plane: plane,
-            rows: self.rows.next_multiple_of(V::LANES),
+            rows: vectors * V::LANES,
             lanes: PhantomData,
         };
-        // SAFETY: as above; each part writes its own lines of the result.
+        // SAFETY: as above; each part writes its own vectors of the weights, or its own lines of the result.
         unsafe {
             if few {
                 return block.run_together(lines.part(0));
             }
+            let plane = self.depth * block.rows + APART;
+            let weights = memory::<f32>(IN * IN * plane)?;
+            let u = Shared::new(weights.ptr().cast::<f32>());
+            try_parallel(vectors, |v| {
+                with(block.taps(), |taps| {
+                    V::run(Taps::<V> { job: self, v, to: taps });
+                    block.transform(0..IN, v, taps, u.at(0), plane);
+                })
+            })?;
             try_parallel(lines.parts, |i| {
-                with(block.products() + block.staged(), |memory| block.run(lines.part(i), memory))
+                with(block.products() + block.staged(), |memory| block.run(lines.part(i), u, plane, memory))
             })
         }
     }
@@ -219,8 +212,6 @@ struct Block<'a, V> {
     input: Planes,
     /// Lines at most.
     lines: usize,
-    weights: Shared<f32>,
-    weights_plane: usize,
     /// Channels of the result, rounded up to whole vectors.
     rows: usize,
     lanes: PhantomData<fn() -> V>,
@@ -253,9 +244,44 @@ impl<V: Simd<Elem = f32>> Block<'_, V> {
         Spread { planes: &self.input, lines, channels, staged, to, side: PhantomData }
     }
 
+    /// Elements of the nine taps of a vector of channels of the result with each channel that is summed over.
+    fn taps(&self) -> usize {
+        self.job.depth * TAPS * TAPS * V::LANES
+    }
+
+    /// The panel that has a vector of channels of the result, and where its part of a matrix U begins.
+    fn panel(&self, v: usize) -> (Range<usize>, usize) {
+        let panel = self.panels.iter().find(|p| p.contains(&v)).expect("panels have all vectors");
+        let at = panel.start * V::LANES * self.job.depth;
+        (panel, at)
+    }
+
+    /// Some rows of the transform of the weights for a vector of channels of the result; matrices begin at `to` and
+    /// lie `plane` apart.
+    ///
     /// # Safety
-    /// As for `Winograd::run`; `memory` is for `products` and `staged`.
-    unsafe fn run(&self, lines: Range<usize>, memory: *mut f32) {
+    /// As for `Winograd::run`; `taps` are the vector's.
+    unsafe fn transform(&self, rows: Range<usize>, v: usize, taps: *const f32, to: *mut f32, plane: usize) {
+        let (panel, at) = self.panel(v);
+        // SAFETY: the caller's promises, passed on.
+        unsafe {
+            V::run(Weights::<V> {
+                depth: self.job.depth,
+                turned: self.job.turned,
+                rows,
+                taps,
+                plane,
+                to: to.wrapping_add(at + (v - panel.start) * V::LANES),
+                to_row: panel.len() * V::LANES,
+            });
+        }
+    }
+
+    /// A block from its input to its result.
+    ///
+    /// # Safety
+    /// As for `Winograd::run`; `memory` is for `products` and `staged`, `u` has the weights, `plane` apart.
+    unsafe fn run(&self, lines: Range<usize>, u: Shared<f32>, plane: usize, memory: *mut f32) {
         let v = Shared::new(memory);
         let m = Shared::new(v.at(IN * IN * self.input.plane));
         let staged = v.at(self.products());
@@ -263,7 +289,10 @@ impl<V: Simd<Elem = f32>> Block<'_, V> {
         unsafe {
             V::run(self.spread(lines.clone(), 0..self.job.depth, staged, v.at(0)));
             for f in 0..IN * IN {
-                self.multiply(f, lines.len() * self.input.tiles[1], v, m);
+                for panel in self.panels.iter() {
+                    let u = u.at(f * plane + panel.start * V::LANES * self.job.depth);
+                    self.multiply(f, panel, u, lines.len() * self.input.tiles[1], v, m);
+                }
             }
             V::run(Output {
                 block: self,
@@ -276,24 +305,45 @@ impl<V: Simd<Elem = f32>> Block<'_, V> {
         self.tell(lines, 0..self.job.rows);
     }
 
-    /// The same with threads that share the channels of either transform, and the products.
+    /// The same with threads that share the channels of either transform, and the products, of which each takes a
+    /// row of the 6×6 and a panel.
     ///
     /// # Safety
     /// As for `Winograd::run`.
     unsafe fn run_together(&self, lines: Range<usize>) -> Result<()> {
-        let memory = memory::<f32>(self.products())?;
+        let (vectors, depth) = (self.rows / V::LANES, self.job.depth);
+        let memory = memory::<f32>(self.products() + vectors * self.taps())?;
         let v = Shared::new(memory.ptr().cast::<f32>());
         let m = Shared::new(v.at(IN * IN * self.input.plane));
-        let vector = |i: usize, of: usize| i * V::LANES..of.min((i + 1) * V::LANES);
-        // SAFETY: the caller's promises; each thread has its own channels, or its own planes.
+        let taps = Shared::new(v.at(self.products()));
+        let channels = |i: usize, of: usize| i * V::LANES..of.min((i + 1) * V::LANES);
+        // SAFETY: the caller's promises; each thread has its own channels, or its own products.
         unsafe {
-            try_parallel(self.input.pitch / V::LANES, |i| {
-                let (lines, channels) = (lines.clone(), vector(i, self.job.depth));
+            try_parallel(vectors + self.input.pitch / V::LANES, |i| {
+                if i < vectors {
+                    V::run(Taps::<V> { job: self.job, v: i, to: taps.at(i * self.taps()) });
+                    return Ok(());
+                }
+                let (lines, channels) = (lines.clone(), channels(i - vectors, depth));
                 with(self.staged(), |staged| V::run(self.spread(lines, channels, staged, v.at(0))))
             })?;
-            parallel(IN * IN, |f| self.multiply(f, lines.len() * self.input.tiles[1], v, m));
-            try_parallel(self.rows / V::LANES, |i| {
-                let (own, channels) = (lines.clone(), vector(i, self.job.rows));
+            try_parallel(IN * self.panels.parts, |i| {
+                let (row, panel) = (i / self.panels.parts, self.panels.part(i % self.panels.parts));
+                let plane = depth * panel.len() * V::LANES + APART;
+                with(IN * plane, |u: *mut f32| {
+                    // The panel is alone in this memory.
+                    let first = u.wrapping_sub(panel.start * V::LANES * depth);
+                    for v in panel.clone() {
+                        self.transform(row..row + 1, v, taps.at(v * self.taps()), first, plane);
+                    }
+                    for j in 0..IN {
+                        let count = lines.len() * self.input.tiles[1];
+                        self.multiply(row * IN + j, panel.clone(), u.add(j * plane), count, v, m);
+                    }
+                })
+            })?;
+            try_parallel(vectors, |i| {
+                let (own, channels) = (lines.clone(), channels(i, self.job.rows));
                 with(self.staged(), |staged| {
                     V::run(Output {
                         block: self,
@@ -308,26 +358,30 @@ impl<V: Simd<Elem = f32>> Block<'_, V> {
         }
     }
 
-    /// `M_f = V_f U_f`.
-    unsafe fn multiply(&self, f: usize, count: usize, v: Shared<f32>, m: Shared<f32>) {
-        let strips = Even::at_most(count, self.table.tiles.len());
-        for panel in self.panels.iter() {
-            let b = self.weights.at(f * self.weights_plane + panel.start * V::LANES * self.job.depth);
-            for strip in strips.iter() {
-                let tile = Tile {
-                    k: self.job.depth,
-                    n: panel.len() * V::LANES,
-                    a: v.at(f * self.input.plane + strip.start * self.input.pitch),
-                    lda: self.input.pitch as isize,
-                    b,
-                    ldb: (panel.len() * V::LANES) as isize,
-                    c: m.at(f * self.plane(self.rows) + strip.start * self.rows + panel.start * V::LANES),
-                    ldc: self.rows,
-                    add: false,
-                };
-                // SAFETY: V, U and M are as large as the tile says; it is whole and in place.
-                unsafe { self.table.tiles[strip.len() - 1][panel.len() - 1][0][0](&tile) }
-            }
+    /// `M_f = V_f U_f` for a panel of U, which begins at `u`.
+    unsafe fn multiply(
+        &self,
+        f: usize,
+        panel: Range<usize>,
+        u: *const f32,
+        count: usize,
+        v: Shared<f32>,
+        m: Shared<f32>,
+    ) {
+        for strip in Even::at_most(count, self.table.tiles.len()).iter() {
+            let tile = Tile {
+                k: self.job.depth,
+                n: panel.len() * V::LANES,
+                a: v.at(f * self.input.plane + strip.start * self.input.pitch),
+                lda: self.input.pitch as isize,
+                b: u,
+                ldb: (panel.len() * V::LANES) as isize,
+                c: m.at(f * self.plane(self.rows) + strip.start * self.rows + panel.start * V::LANES),
+                ldc: self.rows,
+                add: false,
+            };
+            // SAFETY: V, U and M are as large as the tile says; it is whole and in place.
+            unsafe { self.table.tiles[strip.len() - 1][panel.len() - 1][0][0](&tile) }
         }
     }
 
