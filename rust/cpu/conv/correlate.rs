@@ -17,7 +17,6 @@
 use std::ops::Range;
 
 use super::Done;
-use super::channels::Channels;
 use super::planes::{Fill, Frame, Tap, slack};
 use super::scratch;
 use super::simd::{Float, Simd};
@@ -62,6 +61,8 @@ pub struct Correlation<T> {
     /// Elements of a result plane.
     pub area: usize,
     pub frame: Frame,
+    /// How far apart the frame's planes have neighbouring positions.
+    pub apart: [usize; 2],
     pub phases: Vec<Phase>,
 }
 
@@ -124,18 +125,14 @@ pub fn share(count: usize, blocks: usize, i: usize) -> Range<usize> {
 }
 
 impl<T: Float> Correlation<T> {
-    /// Computes it with `V`'s instructions. `done` is told of finished ranges of `dst`.
+    /// Computes it with `V`'s instructions; positions lie side by side in the frame's planes. `done` is told of finished ranges of `dst`.
     ///
     /// # Safety
     /// The processor has the instructions, the pointers have what the sizes say, and nothing else
     /// reads or writes `dst` meanwhile.
     pub unsafe fn run<V: Simd<Elem = T>>(&self, done: Done) -> Result<()> {
-        if self.channels_pay::<V>() {
-            // SAFETY: the caller's promises, passed on.
-            return unsafe { Channels::new::<V>(self)?.run::<V>(done) };
-        }
         if self.phases.iter().map(|p| p.grid[0] * p.grid[1]).sum::<usize>() < self.area {
-            // SAFETY: as above.
+            // SAFETY: the caller's promises, passed on.
             unsafe { clear(self.dst, self.images * self.groups * self.rows * self.area) };
         }
         if self.phases.is_empty() {
@@ -266,14 +263,14 @@ impl<T: Float> Correlation<T> {
 
     /// Tells `done` what a chunk has written, if there is one phase and so lines are lines of `dst`.
     pub fn report(&self, chunk: &Chunk, done: &(dyn Fn(usize, usize) + Sync)) {
-        let all_lines = chunk.lines.len() == self.frame.grid[0];
+        let [height, width] = self.phases[0].grid;
+        let all_lines = chunk.lines.len() == height;
         for n in chunk.images.clone() {
             for g in chunk.groups.clone() {
                 let first = ((n * self.groups + g) * self.rows + chunk.rows.start) * self.area;
                 if all_lines {
                     done(first, chunk.rows.len() * self.area);
                 } else {
-                    let width = self.frame.grid[1];
                     for k in 0..chunk.rows.len() {
                         done(first + k * self.area + chunk.lines.start * width, chunk.lines.len() * width);
                     }
