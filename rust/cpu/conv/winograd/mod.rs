@@ -14,11 +14,11 @@
 //! order of 1e-5 of the largest value, below `BOUND`. What is infinite spoils its whole tile.
 //! `set_precise` turns this way off.
 
+mod block;
 mod transform;
 mod weight;
 
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Dims;
@@ -27,13 +27,12 @@ use super::scratch::{memory, with};
 use super::simd::Simd;
 use crate::core::Result;
 use crate::cpu::isa::Isa;
-use crate::cpu::matmul::kernel::Tile;
 use crate::cpu::matmul::pack::Even;
-use crate::cpu::matmul::table::{Kernels, Real};
-use crate::cpu::threads::parallel;
+use crate::cpu::matmul::table::Real;
 use crate::cpu::work::{Shared, try_parallel};
 
-use self::transform::{OfInput, Output, Planes, Spread, Taps, Weights};
+use self::block::Block;
+use self::transform::{Planes, Taps};
 pub use self::weight::{ELEMENTS, WinogradWeight, pays as weight_pays};
 
 /// Rows and columns of a tile of the result, of the tile of the input that it needs, and of the kernel.
@@ -197,205 +196,8 @@ impl<'a> Winograd<'a> {
                 })
             })?;
             try_parallel(lines.parts, |i| {
-                with(block.products() + block.staged(), |memory| block.run(lines.part(i), u, plane, memory))
+                with(block.room(), |memory| block.run(lines.part(i), u, plane, memory))
             })
-        }
-    }
-}
-
-/// Lines of tiles that are worked on together, and where their numbers lie in a thread's memory.
-struct Block<'a, V> {
-    job: &'a Winograd<'a>,
-    table: &'static Kernels<f32>,
-    panels: Even,
-    /// The input, and where its transform goes.
-    input: Planes,
-    /// Lines at most.
-    lines: usize,
-    /// Channels of the result, rounded up to whole vectors.
-    rows: usize,
-    lanes: PhantomData<fn() -> V>,
-}
-
-impl<V: Simd<Elem = f32>> Block<'_, V> {
-    /// Elements between the planes of M.
-    fn plane(&self, channels: usize) -> usize {
-        self.lines * self.input.tiles[1] * channels + APART
-    }
-
-    /// Elements of V and M.
-    fn products(&self) -> usize {
-        IN * IN * (self.input.plane + self.plane(self.rows))
-    }
-
-    /// Elements of the input while it is transformed; a line of the result needs less.
-    fn staged(&self) -> usize {
-        self.input.staged::<V, OfInput>(self.lines)
-    }
-
-    /// The transform of some lines, and of some channels.
-    fn spread(
-        &self,
-        lines: Range<usize>,
-        channels: Range<usize>,
-        staged: *mut f32,
-        to: *mut f32,
-    ) -> Spread<'_, OfInput, V> {
-        Spread { planes: &self.input, lines, channels, staged, to, side: PhantomData }
-    }
-
-    /// Elements of the nine taps of a vector of channels of the result with each channel that is summed over.
-    fn taps(&self) -> usize {
-        self.job.depth * TAPS * TAPS * V::LANES
-    }
-
-    /// The panel that has a vector of channels of the result, and where its part of a matrix U begins.
-    fn panel(&self, v: usize) -> (Range<usize>, usize) {
-        let panel = self.panels.iter().find(|p| p.contains(&v)).expect("panels have all vectors");
-        let at = panel.start * V::LANES * self.job.depth;
-        (panel, at)
-    }
-
-    /// Some rows of the transform of the weights for a vector of channels of the result; matrices begin at `to` and
-    /// lie `plane` apart.
-    ///
-    /// # Safety
-    /// As for `Winograd::run`; `taps` are the vector's.
-    unsafe fn transform(&self, rows: Range<usize>, v: usize, taps: *const f32, to: *mut f32, plane: usize) {
-        let (panel, at) = self.panel(v);
-        // SAFETY: the caller's promises, passed on.
-        unsafe {
-            V::run(Weights::<V> {
-                depth: self.job.depth,
-                turned: self.job.turned,
-                rows,
-                taps,
-                plane,
-                to: to.wrapping_add(at + (v - panel.start) * V::LANES),
-                to_row: panel.len() * V::LANES,
-            });
-        }
-    }
-
-    /// A block from its input to its result.
-    ///
-    /// # Safety
-    /// As for `Winograd::run`; `memory` is for `products` and `staged`, `u` has the weights, `plane` apart.
-    unsafe fn run(&self, lines: Range<usize>, u: Shared<f32>, plane: usize, memory: *mut f32) {
-        let v = Shared::new(memory);
-        let m = Shared::new(v.at(IN * IN * self.input.plane));
-        let staged = v.at(self.products());
-        // SAFETY: the caller's promises, passed on.
-        unsafe {
-            V::run(self.spread(lines.clone(), 0..self.job.depth, staged, v.at(0)));
-            for f in 0..IN * IN {
-                for panel in self.panels.iter() {
-                    let u = u.at(f * plane + panel.start * V::LANES * self.job.depth);
-                    self.multiply(f, panel, u, lines.len() * self.input.tiles[1], v, m);
-                }
-            }
-            V::run(Output {
-                block: self,
-                lines: lines.clone(),
-                channels: 0..self.job.rows,
-                staged,
-                m: m.at(0),
-            });
-        }
-        self.tell(lines, 0..self.job.rows);
-    }
-
-    /// The same with threads that share the channels of either transform, and the products, of which each takes a
-    /// row of the 6×6 and a panel.
-    ///
-    /// # Safety
-    /// As for `Winograd::run`.
-    unsafe fn run_together(&self, lines: Range<usize>) -> Result<()> {
-        let (vectors, depth) = (self.rows / V::LANES, self.job.depth);
-        let memory = memory::<f32>(self.products() + vectors * self.taps())?;
-        let v = Shared::new(memory.ptr().cast::<f32>());
-        let m = Shared::new(v.at(IN * IN * self.input.plane));
-        let taps = Shared::new(v.at(self.products()));
-        let channels = |i: usize, of: usize| i * V::LANES..of.min((i + 1) * V::LANES);
-        // SAFETY: the caller's promises; each thread has its own channels, or its own products.
-        unsafe {
-            try_parallel(vectors + self.input.pitch / V::LANES, |i| {
-                if i < vectors {
-                    V::run(Taps::<V> { job: self.job, v: i, to: taps.at(i * self.taps()) });
-                    return Ok(());
-                }
-                let (lines, channels) = (lines.clone(), channels(i - vectors, depth));
-                with(self.staged(), |staged| V::run(self.spread(lines, channels, staged, v.at(0))))
-            })?;
-            try_parallel(IN * self.panels.parts, |i| {
-                let (row, panel) = (i / self.panels.parts, self.panels.part(i % self.panels.parts));
-                let plane = depth * panel.len() * V::LANES + APART;
-                with(IN * plane, |u: *mut f32| {
-                    // The panel is alone in this memory.
-                    let first = u.wrapping_sub(panel.start * V::LANES * depth);
-                    for v in panel.clone() {
-                        self.transform(row..row + 1, v, taps.at(v * self.taps()), first, plane);
-                    }
-                    for j in 0..IN {
-                        let count = lines.len() * self.input.tiles[1];
-                        self.multiply(row * IN + j, panel.clone(), u.add(j * plane), count, v, m);
-                    }
-                })
-            })?;
-            try_parallel(vectors, |i| {
-                let (own, channels) = (lines.clone(), channels(i, self.job.rows));
-                with(self.staged(), |staged| {
-                    V::run(Output {
-                        block: self,
-                        lines: own,
-                        channels: channels.clone(),
-                        staged,
-                        m: m.at(0),
-                    });
-                    self.tell(lines.clone(), channels);
-                })
-            })
-        }
-    }
-
-    /// `M_f = V_f U_f` for a panel of U, which begins at `u`.
-    unsafe fn multiply(
-        &self,
-        f: usize,
-        panel: Range<usize>,
-        u: *const f32,
-        count: usize,
-        v: Shared<f32>,
-        m: Shared<f32>,
-    ) {
-        for strip in Even::at_most(count, self.table.tiles.len()).iter() {
-            let tile = Tile {
-                k: self.job.depth,
-                n: panel.len() * V::LANES,
-                a: v.at(f * self.input.plane + strip.start * self.input.pitch),
-                lda: self.input.pitch as isize,
-                b: u,
-                ldb: (panel.len() * V::LANES) as isize,
-                c: m.at(f * self.plane(self.rows) + strip.start * self.rows + panel.start * V::LANES),
-                ldc: self.rows,
-                add: false,
-            };
-            // SAFETY: V, U and M are as large as the tile says; it is whole and in place.
-            unsafe { self.table.tiles[strip.len() - 1][panel.len() - 1][0][0](&tile) }
-        }
-    }
-
-    /// Tells of finished channels of finished lines.
-    fn tell(&self, mut lines: Range<usize>, channels: Range<usize>) {
-        let Some(done) = self.job.done else { return };
-        let [height, width] = self.job.grid;
-        while !lines.is_empty() {
-            let (image, run) = self.input.run_of(&lines);
-            let rows = run.start * OUT..height.min(run.end * OUT);
-            for k in channels.clone() {
-                done(((image * self.job.rows + k) * height + rows.start) * width, rows.len() * width);
-            }
-            lines.start += run.len();
         }
     }
 }

@@ -5,7 +5,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::{Block, IN, OUT, TAPS, Winograd};
+use super::block::Block;
+use super::{IN, OUT, TAPS, Winograd};
 use crate::cpu::conv::Dims;
 use crate::cpu::conv::simd::{Kernel, Simd};
 use crate::cpu::conv::tile::Transpose;
@@ -346,42 +347,71 @@ unsafe fn stage<S: Side, V: Simd<Elem = f32>>(
     }
 }
 
-/// The result from `M_f[tile, k]`.
+/// The part of `M A` that a row of the 6×6 has, for a panel of `M_f[tile, k]`.
+pub struct Half<V: Simd> {
+    pub m: *const V::Elem,
+    /// Elements between matrices, and between tiles.
+    pub plane: usize,
+    pub width: usize,
+    pub count: usize,
+    /// The first tile's: four vectors, a panel apart; tiles have room for all rows.
+    pub to: *mut V::Elem,
+}
+
+impl<V: Simd<Elem = f32>> Kernel for Half<V> {
+    #[inline(always)]
+    unsafe fn call(self) {
+        let Half { m, plane, width, count, to } = self;
+        for tile in 0..count {
+            for x in (0..width).step_by(V::LANES) {
+                // SAFETY: matrices and halves are as large as the sizes say.
+                unsafe {
+                    let mut row = [V::zero(); IN];
+                    for (j, row) in row.iter_mut().enumerate() {
+                        *row = V::load(m.add(j * plane + tile * width + x));
+                    }
+                    for (j, half) in of_output(row).into_iter().enumerate() {
+                        half.store(to.add((tile * IN * OUT + j) * width + x));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The result from `M A`.
 pub struct Output<'a, V: Simd> {
     pub block: &'a Block<'a, V>,
     pub lines: Range<usize>,
     pub channels: Range<usize>,
+    /// The number of the first tile.
+    pub tile: usize,
     pub staged: *mut f32,
-    pub m: *mut f32,
+    pub half: *const f32,
 }
 
 impl<V: Simd<Elem = f32>> Kernel for Output<'_, V> {
     #[inline(always)]
     unsafe fn call(self) {
-        let Output { block, mut lines, channels, staged, m } = self;
-        let (job, plane, lanes) = (block.job, block.plane(block.rows), V::LANES);
+        let Output { block, mut lines, channels, mut tile, staged, half } = self;
+        let (job, lanes) = (block.job, V::LANES);
         let ([height, width], across) = (job.grid, block.input.tiles[1]);
-        let mut tile = 0;
         while !lines.is_empty() {
             let (image, run) = block.input.run_of(&lines);
-            for line in run.clone() {
-                for k in channels.clone().step_by(lanes) {
+            for k in channels.clone().step_by(lanes) {
+                let (at, apart) = block.half(k / lanes);
+                for line in run.clone() {
                     // SAFETY: as for `Spread`.
                     unsafe {
                         for t in 0..across {
-                            let at = m.add((tile + t) * block.rows + k);
-                            let mut half = [[V::zero(); IN]; OUT];
-                            for j in 0..IN {
+                            let tile = tile + (line - run.start) * across + t;
+                            let at = half.add(at + tile * IN * OUT * apart);
+                            for j in 0..OUT {
                                 let mut column = [V::zero(); IN];
-                                for (i, m) in column.iter_mut().enumerate() {
-                                    *m = V::load(at.add((i * IN + j) * plane));
+                                for (i, half) in column.iter_mut().enumerate() {
+                                    *half = V::load(at.add((i * OUT + j) * apart));
                                 }
-                                for (half, m) in half.iter_mut().zip(of_output(column)) {
-                                    half[j] = m;
-                                }
-                            }
-                            for (i, half) in half.into_iter().enumerate() {
-                                for (j, y) in of_output(half).into_iter().enumerate() {
+                                for (i, y) in of_output(column).into_iter().enumerate() {
                                     y.store(staged.add(((i * across + t) * OUT + j) * lanes));
                                 }
                             }
@@ -405,8 +435,8 @@ impl<V: Simd<Elem = f32>> Kernel for Output<'_, V> {
                         }
                     }
                 }
-                tile += across;
             }
+            tile += run.len() * across;
             lines.start += run.len();
         }
     }
