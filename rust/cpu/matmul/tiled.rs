@@ -16,11 +16,12 @@
 use std::ops::Range;
 
 use super::kernel::Tile;
-use super::pack::{Even, Matrix, Operand, pack as copy, scratch, times};
+use super::pack::{Matrix, Operand, pack as copy, scratch, times};
 use super::table::Real;
 use super::{Job, TASK, work};
 use crate::core::Result;
 use crate::cpu::Memory;
+use crate::cpu::even::Even;
 use crate::cpu::threads::{available, parallel};
 use crate::cpu::work::{Shared, try_parallel};
 

@@ -9,7 +9,7 @@ use super::{Block, IN, OUT, TAPS, Winograd};
 use crate::cpu::conv::Dims;
 use crate::cpu::conv::simd::{Kernel, Simd};
 use crate::cpu::conv::tile::Transpose;
-use crate::cpu::matmul::pack::Even;
+use crate::cpu::even::Even;
 
 /// `a x + y`.
 #[inline(always)]
