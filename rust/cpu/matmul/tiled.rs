@@ -370,9 +370,9 @@ impl<S: Operand> Block<'_, S> {
 }
 
 /// Rows of A are read in place, unless so many columns of B use them that packing costs less than what
-/// the kernels gain by it.
+/// the kernels gain by it: soon where the rows of a strip lie pages apart and fight for the same lines.
 fn packing_a_pays<S: Operand>(job: &Job<S>) -> bool {
-    job.m >= 128 && job.n >= 768
+    job.m >= 128 && job.n >= if apart_by_pages(job.a) { 768 } else { 2048 }
 }
 
 /// Rows of B are read in place while so few rows of A use them that packing would cost more.
