@@ -40,7 +40,7 @@ fn near(got: &Tensor, want: &[f64], size: &[f64], dtype: DType, what: &dyn std::
     }
 }
 
-fn check(device: &Device, conv: Conv2d, x: [usize; 4], w: [usize; 4], dtype: DType) {
+pub(super) fn check(device: &Device, conv: Conv2d, x: [usize; 4], w: [usize; 4], dtype: DType) {
     let y = conv.output("conv", &x.into(), &w.into()).unwrap();
     let (of_x, of_w) = (turned(random(device, dtype, &x, 1)), turned(random(device, dtype, &w, 2)));
     let of_dy = turned(random(device, dtype, &y, 3));
