@@ -113,7 +113,9 @@ def test_a_gpu_shows_itself_and_why_it_is_not_chosen() -> None:
     text = "<gpu: Card (Maker, discrete, vulkan, driver 7), buffers up to 4 GiB, bindings up to 128 MiB"
     assert repr(gpu) == f"{text}, optional: float16, subgroups, cooperative 16x16>"
     assert gpu.usable
-    soft = hardware.Gpu("gpu:S", "S", "M", "vulkan", "software", "1", 1, 1, False, False, False, 0, "too slow")
+    soft = hardware.Gpu(
+        "gpu:S", "S", "M", "vulkan", "software", "1", 1, 1, False, False, False, 0, "too slow"
+    )
     assert not soft.usable
     assert repr(soft).endswith("optional: none; not chosen: too slow>")
 

@@ -429,7 +429,7 @@ impl Variant {
                 true => format!("fn {name}_of(base: Base) -> u32 {{ return base.{name}; }}\n"),
                 false => format!(
                     "fn {name}_of(base: Base) -> u32 {{ return 0u; }}\n\
-                     fn store_{name}(at: u32, quad: vec4<f32>, left: u32) {{}}\n"
+                     fn rows_of_{name}(t: Tile, base: u32, width: u32, row: u32, rows: u32, column: u32, lane: u32) {{}}\n"
                 ),
             };
         }
