@@ -52,8 +52,8 @@ class Gpu:
         max_binding: the largest part of a buffer in bytes that one kernel sees.
         float16, int64, subgroups: whether kernels may use 16-bit floats, 64-bit integers, and registers of
             their neighbours.
-        cooperative: rows and columns of the float16 matrices that subgroups multiply together, 0 where they do
-            not; used where `OXON_GPU_COOPERATIVE=1` allows it and a trial succeeds.
+        cooperative: rows and columns of the float16 matrices that subgroups multiply together, 0 where they
+            do not; used where `OXON_GPU_COOPERATIVE=1` allows it and a trial succeeds.
         rejection: why `"gpu"` does not count it, if so.
     """
 
