@@ -21,8 +21,8 @@ gpu:  ## the tests that need a Vulkan adapter; fails where there is none
 	OXON_REQUIRE_GPU=1 cargo test gpu:: && OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest -m gpu
 
 # What makes tensors, and says nothing of the host alone.
-GPU_TABLE = $(patsubst %,tests/test_%.py,structured elementwise attention autograd conv functions in_place init layers \
-	losses nn norm optim random recurrent tensor schedules metrics)
+GPU_TABLE = $(patsubst %,tests/test_%.py,structured elementwise amp attention autograd conv data functions in_place init layers \
+	losses models nn norm optim random recurrent save schedules tensor train metrics)
 CONFIGURATIONS = LP_NATIVE_VECTOR_WIDTH=256 LP_NATIVE_VECTOR_WIDTH=128 \
 	$(addprefix OXON_GPU_WITHOUT=,immediates float16 int64 subgroups bindings immediates,float16,int64,subgroups)
 
