@@ -157,7 +157,7 @@ fn tiles_of_cooperative_matrices() {
     check_product_as(None, &device, &a, &b, DType::F16);
     let conv = Conv2d { stride: [1; 2], padding: [1; 2], dilation: [1; 2], groups: 1 };
     super::conv::check(&device, conv, [1, 12, 12, 12], [128, 12, 3, 3], DType::F16);
-    let used = |shader: &str| device.shared().pipelines.names().iter().any(|name| *name == shader);
+    let used = |shader: &str| device.shared().pipelines.names().contains(&shader);
     assert!(
         ["matmul", "conv", "conv_weight"].map(|shader| used(&format!("{shader}_cooperative"))) == [true; 3]
     );
