@@ -8,7 +8,9 @@ ratio of at least 0.95.
 
 `--only REGEX` picks tasks, `--rounds N` (at least 15), `--threads N` for all libraries, `--compile` adds
 `torch.compile`, `--autocast` has training steps run in bfloat16 where `ox.autocast` and `torch.autocast`
-would, `--markdown` prints a table for `docs/performance.md`, `--json FILE` keeps the figures.
+would, `--isa avx2` keeps all libraries that can be told to AVX2 (not NumPy's own loops nor ONNX Runtime),
+`--limits` measures what the machine can do at best and puts oxon's share of it in brackets (see `limits.py`),
+`--markdown` prints a table for `docs/performance.md`, `--json FILE` keeps the figures.
 """
 
 from __future__ import annotations
@@ -22,10 +24,19 @@ import re
 import sys
 from typing import Any
 
+import limits
 from measure import measure
 from tasks import TASKS
 
 PEERS = ("numpy", "torch", "torch nhwc", "torch compile", "jax", "ort")
+# What each library has to be told so that it uses no wider vectors than AVX2's.
+AVX2 = {
+    "OXON_ISA": "avx2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+}
 
 
 def parse() -> argparse.Namespace:
@@ -38,6 +49,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--compile", action="store_true", help="torch.compile too, which takes its time")
     parser.add_argument("--autocast", action="store_true", help="training steps in mixed precision")
+    parser.add_argument("--isa", choices=["avx2"], help="vector instructions that all libraries keep to")
+    parser.add_argument("--limits", action="store_true", help="show the share of the machine's limit")
     parser.add_argument("--markdown", action="store_true", help="print a table in Markdown")
     parser.add_argument("--json", default=None)
     args = parser.parse_args()
@@ -46,11 +59,15 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def libraries(threads: int) -> dict[str, Any]:
-    """The libraries that are installed, each on so many threads."""
+def libraries(threads: int, isa: str | None) -> dict[str, Any]:
+    """The libraries that are installed, each on so many threads and, where it can be told, on so wide vectors."""
+    if isa:
+        os.environ.update(AVX2)
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_max_isa=AVX2"
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OXON_NUM_THREADS"):
         os.environ[variable] = str(threads)
-    os.environ.setdefault("XLA_FLAGS", f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}")
+    eigen = f" --xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + eigen
     import numpy as np
     import oxon as ox
 
@@ -94,7 +111,7 @@ def seconds(time: float) -> str:
 
 def plain(cells: list[str]) -> str:
     """A line of the table on a screen."""
-    return f"{cells[0]:36}{cells[1]:>12}" + "".join(f"{cell:>24}" for cell in cells[2:])
+    return f"{cells[0]:36}{cells[1]:>18}" + "".join(f"{cell:>24}" for cell in cells[2:])
 
 
 def markdown(cells: list[str]) -> str:
@@ -105,7 +122,7 @@ def markdown(cells: list[str]) -> str:
 def main() -> None:
     """Measure and print."""
     args = parse()
-    lib = libraries(args.threads)
+    lib = libraries(args.threads, args.isa)
     lib["compile"], lib["autocast"] = args.compile, args.autocast
     info = lib["oxon"].build_info()
     if info["profile"] != "release":
@@ -119,6 +136,13 @@ def main() -> None:
         + "; training steps under autocast in bfloat16" * args.autocast
     )
     print(f"{processor()}, {os.cpu_count()} processors, {datetime.date.today()}")
+    best = limits.measure(args.threads) if args.limits else None
+    if best:
+        rates = [max(table.values()) / 1e9 for table in (best.read, best.copy)]
+        print(
+            f"limits: {best.flops / 1e9:.0f} GFLOP/s; in the nearest memory {rates[0]:.0f} GB/s read, "
+            f"{rates[1]:.0f} GB/s moved by copying; in brackets oxon's share"
+        )
     print("time of the peer / time of oxon: median [95 % interval]\n")
     row = markdown if args.markdown else plain
     print(row(["task", "oxon", *peers]))
@@ -128,10 +152,17 @@ def main() -> None:
     for name, make in TASKS.items():
         if not re.search(args.only, name):
             continue
-        found = measure(make(lib), args.rounds)
+        tasks = make(lib)
+        found = measure(tasks, args.rounds)
         results[name] = found
+        time = seconds(found["oxon"])
+        if best:
+            found["share"] = limits.share(
+                best, limits.work(lib["oxon"], tasks["oxon"]), found["oxon"], args.threads
+            )
+            time += f" ({found['share']:.0%})" if found["share"] else " (–)"
         ratios = ["{:.2f} [{:.2f}, {:.2f}]".format(*found[peer]) if peer in found else "–" for peer in peers]
-        print(row([name, seconds(found["oxon"]), *ratios]), flush=True)
+        print(row([name, time, *ratios]), flush=True)
     if args.json:
         with open(args.json, "w") as file:
             json.dump({"info": info, "threads": args.threads, "results": results}, file, indent=1)

@@ -1,6 +1,7 @@
 //! The machine's limits, which the figures of `compare.py` are held against: `cargo bench --bench limits`.
 //! Multiply-adds in float32 from registers alone, and bytes read from, copied within and written to memory,
-//! on one thread and on all. The best of many short runs, since whatever disturbs one makes it slower.
+//! on one thread and on all. The best of many short runs, since whatever disturbs one makes it slower. With
+//! `OXON_ISA=avx2` the multiply-adds are AVX2's. It needs nothing but itself: `compare.py --limits` compiles it alone.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ fn main() {
         const ROUNDS: usize = 100_000;
         ROUNDS as f64 * multiply_adds(ROUNDS)
     });
-    for (name, bytes) in [("256 KiB", 256 << 10), ("4 MiB", 4 << 20), ("256 MiB", 256 << 20)] {
+    for (name, bytes) in [("256 KiB", 256 << 10), ("4 MiB", 4 << 20), ("32 MiB", 32 << 20), ("256 MiB", 256 << 20)] {
         line(&format!("read {name} (GB/s)"), all, |memory| {
             let part = &memory[..bytes / 8];
             black_box(part.iter().fold(0u64, |sum, x| sum.wrapping_add(*x)));
@@ -51,7 +52,8 @@ fn line(name: &str, all: usize, work: impl Fn(&mut [u64]) -> f64 + Sync) {
 fn multiply_adds(rounds: usize) -> f64 {
     #[cfg(target_arch = "x86_64")]
     {
-        if std::arch::is_x86_feature_detected!("avx512f") {
+        let narrow = std::env::var("OXON_ISA").is_ok_and(|isa| isa == "avx2");
+        if !narrow && std::arch::is_x86_feature_detected!("avx512f") {
             // SAFETY: the processor has the instructions.
             return unsafe { avx512(rounds) };
         }

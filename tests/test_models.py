@@ -135,7 +135,52 @@ def test_a_cache_changes_nothing() -> None:
             assert_close(out, expected[:, start : start + size], rtol=1e-9, atol=1e-9)
             start += size
             assert cache.length == start
+            assert all(part.shape[2] == start for part in (*cache.keys, *cache.values))
     assert repr(cache) == "KVCache(2 layers, 8 tokens)"
+    # What comes anew is written over what was forgotten.
+    cache.truncate(3)
+    assert_close(model(tokens[:, 3:], cache), expected[:, 3:], rtol=1e-9, atol=1e-9)
+    cache.truncate(0)
+    assert_close(model(tokens[:2], cache), expected[:2], rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="truncate: 9 is not between 0 and the 8 tokens there are"):
+        cache.truncate(9)
+
+
+def test_a_cache_is_written_where_it_stands() -> None:
+    cache = KVCache(1)
+    cache.reserve(64)
+    parts = [ox.randn(2, 4, 1, 8) for _ in range(64)]
+    with ox.profile() as costs:
+        for part in parts:
+            keys, values = cache.extend(0, part, part + 1)
+            ox.flush([keys, values])
+    whole = ox.cat(parts, 2)
+    assert cache.keys[0].tolist() == keys.tolist() == whole.tolist()
+    assert values.tolist() == (whole + 1).tolist()
+    # Without room to spare it grows.
+    small = KVCache(1)
+    for part in parts:
+        small.extend(0, part, part + 1)
+    assert small.values[0].tolist() == values.tolist()
+    ox.flush([*cache.keys])
+    before = ox.memory_summary()["peak"]
+    assert before > 0
+    assert {row.kernel for row in costs.rows} <= {"assign", "add", "copy"}
+
+
+def test_gradients_go_through_a_cache() -> None:
+    model = random_(GPT(small()))
+    tokens = ox.tensor(TOKENS)
+    found = []
+    for pieces in ([8], [5, 3]):
+        cache, start, total = KVCache(2), 0, 0.0
+        for size in pieces:
+            total = total + (model(tokens[:, start : start + size], cache) ** 2).sum()
+            start += size
+        model.zero_grad()
+        total.backward()
+        found.append(model.blocks[0].qkv.weight.grad.numpy().copy())
+    assert_close(found[1], found[0], rtol=1e-9, atol=1e-9)
 
 
 def test_the_likeliest_are_generated_one_by_one() -> None:

@@ -36,3 +36,15 @@ def test_broadcast_operands_count_once():
     with ox.profile() as costs:
         (x * row).numpy()
     assert costs.rows[0].bytes == 4 * (800 + 100 + 800)
+
+
+def test_operations_of_attention_and_recurrent_layers():
+    q, k = ox.randn(2, 3, 5, 8), ox.randn(2, 3, 7, 8)
+    for causal, pairs in ((False, 5 * 7), (True, 1 + 2 + 3 + 4 + 5)):
+        with ox.profile() as costs:
+            ox.nn.functional.scaled_dot_product_attention(q, k, k, is_causal=causal).numpy()
+        assert sum(row.flops for row in costs.rows) == 2 * 2 * 3 * pairs * (8 + 8)
+    for layer, gates in ((ox.nn.LSTM(4, 6), 4), (ox.nn.GRU(4, 6), 3)):
+        with ox.profile() as costs:
+            layer(ox.randn(5, 2, 4))[0].numpy()
+        assert sum(row.flops for row in costs.rows) == 2 * 5 * 2 * gates * 6 * (4 + 6)

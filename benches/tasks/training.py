@@ -147,15 +147,16 @@ def jax_step(lib: dict[str, Any], start: dict[str, Any], a: Any, b: Any, name: s
     return run
 
 
+NAMES = {
+    "mlp b128": "mlp",
+    "cnn b64": "cnn",
+    "resnet18 b32": "resnet18",
+    "lstm b32": "lstm",
+    "gru b32": "gru",
+    **{name: name for name in GPTS},
+    "16-16-1 b4": "tiny",
+}
+
 TASKS: Tasks = {
-    f"step {_label}": lambda lib, name=_name: training(lib, name)
-    for _label, _name in {
-        "mlp b128": "mlp",
-        "cnn b64": "cnn",
-        "resnet18 b32": "resnet18",
-        "lstm b32": "lstm",
-        "gru b32": "gru",
-        **{name: name for name in GPTS},
-        "16-16-1 b4": "tiny",
-    }.items()
+    f"step {_label}": lambda lib, name=_name: training(lib, name) for _label, _name in NAMES.items()
 }

@@ -67,7 +67,7 @@ impl Combine for Min {
 /// Columns that a loop over rows takes at once.
 pub const STRIP: usize = 64;
 /// Vectors that a row is combined in side by side, to hide the latency of an addition.
-const DEPTH: usize = 4;
+pub const DEPTH: usize = 4;
 
 /// The first `count` lanes of the vector at an address, fewer than it has; the others hold `fill`.
 ///

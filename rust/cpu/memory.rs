@@ -1,11 +1,13 @@
 //! Host memory of tensors: a caching allocator, and memory borrowed from NumPy or another library.
 //! Fresh pages cost more than most kernels (≈ 1–2 µs for 4 KiB), so blocks are kept and handed out again.
 
+use super::threads;
 use crate::bail;
 use crate::core::Result;
 use parking_lot::Mutex;
 use std::alloc::{Layout, alloc, dealloc};
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
@@ -97,6 +99,49 @@ static POOL: Pool = Pool {
     peak: AtomicUsize::new(0),
 };
 
+/// Blocks that a thread of a region has given back and will take first: a kernel's temporaries, which its own
+/// caches still hold. From another core's they would have to be fetched line by line, which for a product of 128³
+/// costs as much as the product.
+struct Own([Cell<Option<(usize, NonNull<u8>)>>; 4]);
+
+/// Blocks of classes below this one (256 KiB) are kept.
+const OWN_BELOW: usize = 4 * 12;
+
+thread_local! {
+    static OWN: Own = const { Own([const { Cell::new(None) }; 4]) };
+}
+
+impl Own {
+    fn take(class: usize) -> Option<NonNull<u8>> {
+        let find = |own: &Own| {
+            let kept = own.0.iter().find(|block| block.get().is_some_and(|(of, _)| of == class))?;
+            kept.take().map(|(_, block)| block)
+        };
+        if class < OWN_BELOW && threads::inside() { OWN.try_with(find).ok()? } else { None }
+    }
+
+    /// Keeps the block, or says that it does not.
+    fn keep(class: usize, block: NonNull<u8>) -> bool {
+        let store = |own: &Own| {
+            let room = own.0.iter().find(|kept| kept.get().is_none());
+            room.map(|kept| kept.set(Some((class, block)))).is_some()
+        };
+        class < OWN_BELOW && threads::inside() && OWN.try_with(store).unwrap_or(false)
+    }
+
+    fn give_back(&self) {
+        for (class, block) in self.0.iter().filter_map(Cell::take) {
+            POOL.free[class].lock().push(block);
+        }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 /// What this process may use: the machine's memory, or the control group's limit where that is lower.
 pub fn limit() -> usize {
     static LIMIT: OnceLock<usize> = OnceLock::new();
@@ -121,7 +166,7 @@ impl Memory {
             0..=0x3fff_ffff_ffff => class_of(len),
             _ => bail!(Memory, "{} do not fit any address space", Bytes(len)),
         };
-        if let Some(ptr) = POOL.free[class].lock().pop() {
+        if let Some(ptr) = Own::take(class).or_else(|| POOL.free[class].lock().pop()) {
             Memory::count(size);
             return Ok(Memory { ptr, len, owner: Owner::Pool { class } });
         }
@@ -198,6 +243,9 @@ impl Drop for Memory {
         if let Owner::Pool { class } = self.owner {
             let (_, size) = class_of(self.len);
             let used = POOL.used.fetch_sub(size, Ordering::Relaxed) - size;
+            if Own::keep(class, self.ptr) {
+                return;
+            }
             POOL.free[class].lock().push(self.ptr);
             if POOL.held.load(Ordering::Relaxed).saturating_sub(used) > limit() / 4 {
                 empty_cache();
@@ -206,8 +254,9 @@ impl Drop for Memory {
     }
 }
 
-/// Gives all waiting blocks back to the system.
+/// Gives all waiting blocks back to the system, but for the few that other threads keep for themselves.
 pub fn empty_cache() {
+    let _ = OWN.try_with(Own::give_back);
     for class in 0..CLASSES {
         let blocks = std::mem::take(&mut *POOL.free[class].lock());
         let size = (1 << (class / 4 + 6)) + (class % 4) * (1 << (class / 4 + 4));

@@ -8,6 +8,7 @@ mod bf16;
 mod combine;
 pub mod conv;
 mod copy;
+mod even;
 mod fill;
 mod fold;
 mod index;

@@ -2,7 +2,7 @@
 //! from it, both while it lies in registers or the first level cache; runs are merged by the formula of
 //! Chan, Golub and LeVeque (1979), which does not cancel. The order and the threads are `fold`'s.
 
-use super::combine::{STRIP, Sum, across, get, load_part, run, set, strip};
+use super::combine::{DEPTH, STRIP, Sum, across, get, load_part, run, set, strip};
 use super::fold::{BATCH, Fold, fold};
 use super::isa;
 use super::lanes::{Arch, Lanes, OnLanes, Real, Vector, dispatch};
@@ -118,21 +118,28 @@ where
     let count = row.len() as f64;
     let mean = <S::Elem as Real>::of(run::<Sum, S>(row).to_f64() / count);
     let shift = S::splat(mean);
-    let [mut sum, mut square] = [Vector::<S>::of(0.0); 2];
+    // Several side by side: it hides the latency of an addition and keeps short what narrow vectors add up.
+    let [mut sums, mut squares] = [[Vector::<S>::of(0.0); DEPTH]; 2];
     let (mut at, mut left) = (row.as_ptr(), row.len());
     // SAFETY: never more than what is left is read.
     unsafe {
-        while left >= S::WIDTH {
-            let d = Vector(S::load(at)) - Vector(shift);
-            (sum, square) = (sum + d, d.mul_add(d, square));
-            (at, left) = (at.add(S::WIDTH), left - S::WIDTH);
+        while left >= DEPTH * S::WIDTH {
+            for (i, (sum, square)) in sums.iter_mut().zip(&mut squares).enumerate() {
+                let d = Vector(S::load(at.add(i * S::WIDTH))) - Vector(shift);
+                (*sum, *square) = (*sum + d, d.mul_add(d, *square));
+            }
+            (at, left) = (at.add(DEPTH * S::WIDTH), left - DEPTH * S::WIDTH);
         }
-        if left > 0 {
-            let d = load_part(at, left, shift) - Vector(shift);
-            (sum, square) = (sum + d, d.mul_add(d, square));
+        while left > 0 {
+            let n = left.min(S::WIDTH);
+            let x = if n == S::WIDTH { Vector(S::load(at)) } else { load_part(at, n, shift) };
+            let d = x - Vector(shift);
+            (sums[0], squares[0]) = (sums[0] + d, d.mul_add(d, squares[0]));
+            (at, left) = (at.add(n), left - n);
         }
     }
-    let [sum, square] = [across::<Sum, S>(sum).to_f64(), across::<Sum, S>(square).to_f64()];
+    let sum = across::<Sum, S>((sums[0] + sums[1]) + (sums[2] + sums[3])).to_f64();
+    let square = across::<Sum, S>((squares[0] + squares[1]) + (squares[2] + squares[3])).to_f64();
     shifted(count, mean.to_f64(), sum, square)
 }
 

@@ -12,7 +12,7 @@
 use super::combine::{Sum, across, load_part};
 use super::isa;
 use super::lanes::{Arch, Lanes, OnLanes, Real, Vector, dispatch};
-use super::moments::{State, merge, row_state};
+use super::moments::{merge, row_state};
 use super::pointwise::Evaluator;
 use super::stored::StoredFloat;
 use super::view::{Out, View};
@@ -138,14 +138,20 @@ impl<T: Element> OnLanes for Forward<'_, T> {
         let Forward { x, w, b, y, centred, eps, mean, scale } = self;
         let var = match centred {
             true => {
-                let blocks = x.chunks(Evaluator::BLOCK).map(row_state::<T::In<A>>);
-                let state = blocks.reduce(merge).unwrap_or_else(State::default);
+                let (first, rest) = x.split_at(x.len().min(Evaluator::BLOCK));
+                let mut state = row_state::<T::In<A>>(first);
+                for block in rest.chunks(Evaluator::BLOCK) {
+                    state = merge(state, row_state::<T::In<A>>(block));
+                }
                 *mean = state.mean;
                 state.squares / state.count
             }
             false => {
-                let blocks = x.chunks(Evaluator::BLOCK).map(squares::<T::In<A>>);
-                blocks.sum::<f64>() / x.len() as f64
+                let mut sum = 0.0;
+                for block in x.chunks(Evaluator::BLOCK) {
+                    sum += squares::<T::In<A>>(block);
+                }
+                sum / x.len() as f64
             }
         };
         *scale = 1.0 / (var + eps).sqrt();

@@ -1,6 +1,6 @@
 //! Softmax and its logarithm along the last axis. A row is passed three times while it lies in cache: its
-//! maximum, the exponentials and their sum, the scale. Sums are taken in vectors over blocks, and over
-//! the blocks of a long row in float64.
+//! maximum, the exponentials and their sum, the scale. Sums are taken in vectors over pieces of a row, and over
+//! the pieces in float64.
 
 use super::combine::{Max, Sum, across, decay, load_part, run};
 use super::isa;
@@ -33,6 +33,8 @@ pub fn softmax(log: bool, map: &Fused, shape: &Shape, inputs: &[View], out: &Out
 }
 
 const BLOCK: usize = Evaluator::BLOCK;
+/// Vectors that are added up before their sum goes to float64.
+const PIECE: usize = 64;
 /// Rows up to this length are turned: a row to a lane.
 const SHORT: usize = 16;
 
@@ -128,8 +130,8 @@ where
     let max = Vector(S::splat(run::<Max, S>(unsafe { std::slice::from_raw_parts(from, n) })));
     let low = S::splat(<S::Elem as Real>::of(f64::NEG_INFINITY));
     let mut total = 0.0;
-    for begin in (0..n).step_by(BLOCK) {
-        let end = n.min(begin + BLOCK);
+    for begin in (0..n).step_by(PIECE * S::WIDTH) {
+        let end = n.min(begin + PIECE * S::WIDTH);
         let mut sum = Vector::<S>::of(0.0);
         let mut at = begin;
         unsafe {

@@ -26,7 +26,7 @@ pub struct Cost {
     pub time: Duration,
     /// Bytes read and written, each element once.
     pub bytes: u64,
-    /// Multiplications and additions of products and convolutions.
+    /// Multiplications and additions of products, convolutions, attention and recurrent layers.
     pub flops: u64,
 }
 
@@ -120,6 +120,26 @@ fn flops(kernel: &Kernel, inputs: &[Shape], outputs: &[Shape]) -> u64 {
         (Kernel::Conv { .. }, [_, w, ..], [out, ..]) => 2 * count(out) * (count(w) / w[0].max(1) as u64),
         (Kernel::ConvInput { .. }, [dy, w, ..], _) => 2 * count(dy) * (count(w) / w[0].max(1) as u64),
         (Kernel::ConvWeight { .. }, [_, dy, ..], [w, ..]) => 2 * count(dy) * (count(w) / w[0].max(1) as u64),
+        // Two products forward, five on the way back.
+        (&Kernel::Attention { causal, .. }, [q, k, v, ..], _) => 2 * pairs(q, k, causal) * (last(q) + last(v)),
+        (&Kernel::AttentionInput { causal, .. }, [_, _, _, q, k, v, ..], _) => {
+            2 * pairs(q, k, causal) * (3 * last(q) + 2 * last(v))
+        }
+        (Kernel::Recurrent { .. }, [gates, w, ..], _) => 2 * count(gates) * last(w),
+        (Kernel::RecurrentInput { .. }, [w, ..], [gates, ..]) => 2 * count(gates) * last(w),
         _ => 0,
     }
+}
+
+fn last(shape: &Shape) -> u64 {
+    shape.last().map_or(0, |&n| n as u64)
+}
+
+/// How many pairs of a query and a key that it sees there are; q and k are (…, L, E) and (…, S, E).
+fn pairs(q: &Shape, k: &Shape, causal: bool) -> u64 {
+    let [queries, keys] = [q, k].map(|x| x.len().checked_sub(2).map_or(0, |axis| x[axis] as u64));
+    let blind = if causal { queries.min(keys) } else { 0 };
+    // Query i sees i + 1 keys, and all from the last key's on.
+    let each = blind * (blind + 1) / 2 + (queries - blind) * keys;
+    (q.count() as u64).checked_div(queries * last(q)).map_or(0, |heads| heads * each)
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .. import nn
-from .._core import ShapeError, Tensor, arange, cat, float32, multinomial, where
+from .._core import ShapeError, Tensor, arange, cat, empty, float32, multinomial, where
 from ..autograd import no_grad
 from ..nn import functional as F
 from ..nn.functional._check import positive, probability
@@ -60,7 +60,9 @@ class GPTConfig:
 class KVCache:
     """The keys and values of the tokens that a `GPT` has seen, so that it need not see them again.
 
-    Each call of the model with it adds those of the tokens of the call.
+    Each call of the model with it adds those of the tokens of the call. They are written into memory that the first
+    call sets aside for as many tokens as the model sees at most, so that a token costs the same however many there
+    are.
 
     Args:
         num_layers: the number of the model's blocks.
@@ -79,29 +81,87 @@ class KVCache:
 
     def __init__(self, num_layers: int) -> None:
         positive("KVCache", num_layers=num_layers)
-        self.keys: list[Tensor | None] = [None] * num_layers
-        self.values: list[Tensor | None] = [None] * num_layers
+        # Keys and values of each layer with room to spare, and how many tokens of it are there.
+        self._memory: list[tuple[Tensor, Tensor] | None] = [None] * num_layers
+        self._lengths = [0] * num_layers
+        self._room = 0
+
+    @property
+    def keys(self) -> list[Tensor | None]:
+        return self._known(0)
+
+    @property
+    def values(self) -> list[Tensor | None]:
+        return self._known(1)
+
+    def _known(self, which: int) -> list[Tensor | None]:
+        both = zip(self._memory, self._lengths, strict=True)
+        return [None if memory is None else memory[which][:, :, :length] for memory, length in both]
+
+    @property
+    def num_layers(self) -> int:
+        """Of how many blocks."""
+        return len(self._lengths)
 
     @property
     def length(self) -> int:
         """How many tokens it knows."""
-        last = self.keys[-1]
-        return 0 if last is None else last.shape[2]
+        return self._lengths[-1]
+
+    def reserve(self, length: int) -> None:
+        """Have the next memory that is set aside hold so many tokens."""
+        self._room = max(self._room, length)
+
+    def truncate(self, length: int) -> None:
+        """Forget all but the first `length` tokens.
+
+        >>> model = ox.models.GPT(ox.models.GPTConfig(10, 8, num_layers=1, num_heads=2, width=4)).eval()
+        >>> cache = ox.models.KVCache(num_layers=1)
+        >>> _ = model(ox.tensor([[1, 2, 3]]), cache)
+        >>> cache.truncate(1)
+        >>> cache.length
+        1
+        """
+        if not 0 <= length <= self.length:
+            raise ValueError(f"truncate: {length} is not between 0 and the {self.length} tokens there are")
+        self._lengths = [length] * len(self._lengths)
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add keys and values `(N, heads, L, width / heads)` of a block; gives all that there are now."""
-        keys, values = self.keys[layer], self.values[layer]
-        if keys is not None and values is not None:
-            if keys.shape[0] != key.shape[0]:
-                raise ShapeError(
-                    f"KVCache: it holds a batch of {keys.shape[0]}, which cannot go on with {key.shape[0]}"
-                )
-            key, value = cat([keys, key], 2), cat([values, value], 2)
-        self.keys[layer], self.values[layer] = key, value
-        return key, value
+        start = self._lengths[layer]
+        end = start + key.shape[2]
+        memory = self._memory[layer]
+        if memory is not None and start and memory[0].shape[0] != key.shape[0]:
+            held = memory[0].shape[0]
+            raise ShapeError(
+                f"KVCache: it holds a batch of {held}, which cannot go on with {key.shape[0]}"
+            )
+        if memory is None or not start or memory[0].shape[2] < end:
+            memory = self._grown(memory, start, end, key, value)
+            self._memory[layer] = memory
+        for whole, part in zip(memory, (key, value), strict=True):
+            whole[:, :, start:end] = part
+        self._lengths[layer] = end
+        return memory[0][:, :, :end], memory[1][:, :, :end]
+
+    def _grown(
+        self, memory: tuple[Tensor, Tensor] | None, start: int, end: int, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Memory for `end` tokens or more with what the first `start` left."""
+        room = max(self._room, end if memory is None or not start else 2 * start, end)
+
+        def of(part: Tensor, old: Tensor | None) -> Tensor:
+            batch, heads, _, features = part.shape
+            new = empty((batch, heads, room, features), dtype=part.dtype, device=part.device)
+            if old is not None and start:
+                new[:, :, :start] = old[:, :, :start]
+            return new
+
+        keys, values = memory or (None, None)
+        return of(key, keys), of(value, values)
 
     def __repr__(self) -> str:
-        return f"KVCache({len(self.keys)} layers, {self.length} tokens)"
+        return f"KVCache({self.num_layers} layers, {self.length} tokens)"
 
 
 class Block(nn.Module):
@@ -213,12 +273,14 @@ class GPT(nn.Module):
             raise ShapeError(
                 f"GPT: expected tokens (N, L) with at least one place, not {tuple(tokens.shape)}"
             )
-        if cache is not None and len(cache.keys) != len(self.blocks):
-            raise ValueError(f"GPT: a cache of {len(cache.keys)} layers, and {len(self.blocks)} blocks")
+        if cache is not None and cache.num_layers != len(self.blocks):
+            raise ValueError(f"GPT: a cache of {cache.num_layers} layers, and {len(self.blocks)} blocks")
         past = 0 if cache is None else cache.length
         end = past + tokens.shape[1]
         if end > self.config.block_size:
             raise ShapeError(f"GPT: {end} tokens are more than the block size {self.config.block_size}")
+        if cache is not None:
+            cache.reserve(self.config.block_size)
         x = self.dropout(self.tokens(tokens) + self.places.weight[past:end])
         for layer, block in enumerate(self.blocks):
             x = block(x, layer, cache)

@@ -22,8 +22,9 @@ use super::rows::{Dots, Slopes};
 use super::{Each, Float, Heads};
 use crate::core::Result;
 use crate::cpu::conv::scratch;
+use crate::cpu::even::Even;
 use crate::cpu::lanes::Real;
-use crate::cpu::matmul::pack::{Even, Matrix, pack, times};
+use crate::cpu::matmul::pack::{Matrix, pack, times};
 use crate::cpu::view::{Out, View};
 use crate::cpu::work::{Shared, try_parallel};
 

@@ -15,10 +15,11 @@ use std::ops::{Add, Mul};
 
 use smallvec::SmallVec;
 
+use super::even::Even;
 use super::isa;
 use super::lanes::{Lanes, Real};
 use super::matmul::kernel::Tile;
-use super::matmul::pack::{Even, Matrix, Operand as Packable, pack, times};
+use super::matmul::pack::{Matrix, Operand as Packable, pack, times};
 use super::matmul::table::{self, Kernels};
 use super::product::offsets;
 use super::stored::StoredFloat;

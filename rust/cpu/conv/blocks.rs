@@ -15,8 +15,9 @@
 use super::Dims;
 use crate::core::Result;
 use crate::cpu::bf16::{self, BLOCK, EDGE, Left, STEP, Session, Source, UNIT};
+use crate::cpu::even::Even;
 use crate::cpu::isa::Bf16;
-use crate::cpu::matmul::pack::{Even, scratch};
+use crate::cpu::matmul::pack::scratch;
 use crate::cpu::threads::{available, parallel};
 use crate::cpu::work::{Shared, try_parallel};
 use smallvec::SmallVec;

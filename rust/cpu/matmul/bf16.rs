@@ -13,10 +13,11 @@
 
 use half::bf16;
 
-use super::pack::{Even, scratch};
+use super::pack::scratch;
 use super::{Gemm, folded, for_each_product, work};
 use crate::core::Result;
 use crate::cpu::bf16::{BLOCK, EDGE, Left, STEP, Session, Source, UNIT, first, pack_left, pack_right, round};
+use crate::cpu::even::Even;
 use crate::cpu::isa::Bf16;
 use crate::cpu::threads::{available, parallel};
 use crate::cpu::work::{Shared, try_parallel};

@@ -1,9 +1,10 @@
 //! Products of integer and boolean matrices, exact or wrapping, so that order does not matter: blocks
 //! of B are copied side by side and the compiler vectorises the loop over their columns.
 
-use super::pack::{Even, Matrix};
+use super::pack::Matrix;
 use super::{Gemm, TASK, for_each_product, work};
 use crate::core::Result;
+use crate::cpu::even::Even;
 use crate::cpu::isa::Isa;
 use crate::cpu::threads::parallel;
 use crate::cpu::work::Shared;

@@ -31,10 +31,11 @@ use std::ops::Range;
 
 use half::f16;
 
-use self::pack::{Even, Matrix, Operand, scratch};
+use self::pack::{Matrix, Operand, scratch};
 use self::table::{Kernels, Real};
 use crate::core::{DType, Result};
 use crate::cpu::Memory;
+use crate::cpu::even::Even;
 use crate::cpu::isa::{self, Isa};
 use crate::cpu::work::{Shared, try_parallel};
 use crate::for_width;

@@ -3,16 +3,17 @@
 //! Only halves are copied, widened, a piece at a time that stays in the cache.
 
 use super::kernel::Tile;
-use super::pack::{Even, Matrix, Operand, pack, scratch, times};
+use super::pack::{Matrix, Operand, pack, scratch, times};
 use super::table::Multiply;
 use super::{Job, TASK, work};
 use crate::core::Result;
 use crate::cpu::Memory;
+use crate::cpu::even::Even;
 use crate::cpu::work::try_parallel;
 
 /// Elements of a matrix that one thread multiplies by a vector before it looks for more work: the
 /// time is that of reading them.
-const READ: usize = 128 << 10;
+const READ: usize = 16 << 10;
 
 /// Rows of a matrix of halves that are widened at once.
 const WIDENED: usize = 64;

@@ -28,10 +28,11 @@ use std::ops::Range;
 use std::ptr::null_mut;
 
 use self::cells::{Backward, Forward, MOST, sizes};
+use super::even::Even;
 use super::isa;
 use super::lanes;
 use super::matmul::kernel::{Tile, prefetch};
-use super::matmul::pack::{Even, Matrix, Operand, pack, scratch, times};
+use super::matmul::pack::{Matrix, Operand, pack, scratch, times};
 use super::matmul::table::{self, Kernels};
 use super::memory::Memory;
 use super::threads::parallel;

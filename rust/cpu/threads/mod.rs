@@ -1,10 +1,12 @@
 //! The one thread pool. `parallel` splits a loop over it; which thread runs which chunk is left open,
 //! so a kernel whose chunks depend on shapes only computes the same bits with any number of threads.
 //!
-//! The calling thread takes chunks like any worker, from one shared counter, and leaves when all are
-//! done without waiting for workers that never came: a worker that the system holds back costs its
-//! share of the work, never a stall. Idle workers spin for some microseconds, since the next region
-//! usually follows at once and waking a sleeper costs more than most regions, and then park.
+//! Each thread begins with a run of neighbouring chunks of its own, the same in every region of as many
+//! chunks, so that a network that fits the cores' second levels of cache is read from there step after
+//! step; then it helps the others. The caller works like anybody and leaves when all chunks are done
+//! without waiting for workers that never came: a worker that the system holds back costs its share of
+//! the work, never a stall. Idle workers spin for some microseconds, since the next region usually
+//! follows at once and waking a sleeper costs more than most regions, and then park.
 
 mod fork;
 mod place;
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use self::place::Place;
+use super::even::Even;
 
 /// How long an idle worker, or a caller whose last chunk runs elsewhere, spins before it parks.
 const SPIN: Duration = Duration::from_micros(30);
@@ -63,12 +66,17 @@ pub fn set_num_threads(n: usize) {
 pub fn parallel<F: Fn(usize) + Sync>(chunks: usize, f: F) {
     let threads = if chunks <= 1 || INSIDE.get() { 1 } else { num_threads().min(chunks) };
     if threads > 1
-        && let Some(mut workers) = pool().workers.try_lock()
+        && let Some(mut crew) = pool().crew.try_lock()
     {
-        pool().grow(&mut workers, threads - 1);
-        return pool().run(&workers, threads, chunks, &f);
+        pool().grow(&mut crew, threads);
+        return pool().run(&crew, Even::new(chunks, threads), &f);
     }
     (0..chunks).for_each(f);
+}
+
+/// Whether the calling thread runs a chunk of a region.
+pub fn inside() -> bool {
+    INSIDE.get()
 }
 
 /// How many threads a region that began here would have, if nobody else uses the pool.
@@ -89,25 +97,30 @@ fn region(state: u64) -> u64 {
 
 struct Pool {
     state: Line<AtomicU64>,
-    /// The next chunk that nobody has taken.
-    next: Line<AtomicUsize>,
     /// How many threads the open region wants, the caller included.
     wanted: AtomicUsize,
     /// Written by the caller while the region is closed and empty, read by those who have joined.
     job: UnsafeCell<Option<Job>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// Locked by the caller for as long as its region runs.
-    workers: Mutex<Vec<Worker>>,
+    crew: Mutex<Crew>,
+}
+
+#[derive(Default)]
+struct Crew {
+    workers: Vec<Worker>,
+    /// For each thread of the region, the caller first, the next chunk of its own that nobody has taken.
+    next: Vec<Line<AtomicUsize>>,
 }
 
 // SAFETY: `job` is the only field that is not `Sync` by itself. It is written only by the holder of
-// `workers` while `state` is closed with nobody joined, and read only between joining and leaving.
+// `crew` while `state` is closed with nobody joined, and read only between joining and leaving.
 unsafe impl Sync for Pool {}
 
 struct Job {
     f: *const (dyn Fn(usize) + Sync),
-    chunks: usize,
-    workers: *const [Worker],
+    chunks: Even,
+    crew: *const Crew,
     caller: Thread,
 }
 
@@ -135,11 +148,10 @@ fn pool() -> &'static Pool {
     if at.is_null() {
         let new = Box::into_raw(Box::new(Pool {
             state: Line(AtomicU64::new(0)),
-            next: Line(AtomicUsize::new(0)),
             wanted: AtomicUsize::new(0),
             job: UnsafeCell::new(None),
             panic: Mutex::new(None),
-            workers: Mutex::new(Vec::new()),
+            crew: Mutex::default(),
         }));
         at = match POOL.compare_exchange(at, new, AcqRel, Acquire) {
             Ok(_) => {
@@ -158,39 +170,43 @@ fn pool() -> &'static Pool {
 }
 
 impl Pool {
-    /// Starts workers until there are `count`. If the system refuses, the pool makes do with fewer.
-    fn grow(&'static self, workers: &mut Vec<Worker>, count: usize) {
-        while workers.len() < count {
-            let index = workers.len() + 1;
+    /// Starts workers until a region can have so many threads. If the system refuses, the pool makes do with
+    /// fewer.
+    fn grow(&'static self, crew: &mut Crew, threads: usize) {
+        crew.next.resize_with(threads.max(crew.next.len()), || Line(AtomicUsize::new(0)));
+        while crew.workers.len() + 1 < threads {
+            let index = crew.workers.len() + 1;
             let sleep = Arc::<Sleep>::default();
             let own = sleep.clone();
             let started =
                 thread::Builder::new().name(format!("oxon-{index}")).spawn(move || self.work(index, &own));
             match started {
-                Ok(handle) => workers.push(Worker { thread: handle.thread().clone(), sleep }),
+                Ok(handle) => crew.workers.push(Worker { thread: handle.thread().clone(), sleep }),
                 Err(_) => return set_num_threads(index),
             }
         }
     }
 
     /// The caller's side of a region.
-    fn run(&self, workers: &[Worker], threads: usize, chunks: usize, f: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, crew: &Crew, chunks: Even, f: &(dyn Fn(usize) + Sync)) {
         // SAFETY: only the lifetime changes. The job is read by those who have joined only, and this
         // function does not return before all of them have left.
         let f = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(f) };
-        let job = Job { f, chunks, workers, caller: thread::current() };
-        // SAFETY: the region is closed, nobody has joined, and the lock on `workers` keeps other
-        // callers away.
+        let job = Job { f, chunks, crew, caller: thread::current() };
+        // SAFETY: the region is closed, nobody has joined, and the lock on `crew` keeps other callers
+        // away.
         unsafe { *self.job.get() = Some(job) };
-        self.next.0.store(0, Relaxed);
-        self.wanted.store(threads, Relaxed);
+        for (next, own) in crew.next.iter().zip(chunks.iter()) {
+            next.0.store(own.start, Relaxed);
+        }
+        self.wanted.store(chunks.parts, Relaxed);
         let opened = ((region(self.state.0.load(Relaxed)) + 1) << 32) | OPEN;
         // Sequentially consistent, like every look at `parked`: see `Pool::wait`.
         self.state.0.store(opened, SeqCst);
 
-        self.wake_below(workers, 0);
+        self.wake_below(crew, 0);
         INSIDE.set(true);
-        self.take_chunks(f, chunks);
+        self.take_chunks(crew, 0, f, chunks);
         INSIDE.set(false);
 
         self.state.0.fetch_and(!OPEN, AcqRel);
@@ -217,12 +233,12 @@ impl Pool {
             }
             // SAFETY: after `join` and before `leave` the caller stays in `run`, so that the job is
             // not written and what it points to lives.
-            let (f, chunks, workers) = unsafe {
+            let (f, chunks, crew) = unsafe {
                 let job = (*self.job.get()).as_ref().expect("an open region has a job");
-                (&*job.f, job.chunks, &*job.workers)
+                (&*job.f, job.chunks, &*job.crew)
             };
-            self.wake_below(workers, index);
-            self.take_chunks(f, chunks);
+            self.wake_below(crew, index);
+            self.take_chunks(crew, index, f, chunks);
             self.leave();
         }
     }
@@ -282,10 +298,10 @@ impl Pool {
 
     /// Wakes this thread's two children in the tree of wanted threads, so that waking many takes
     /// logarithmic time and no thread's share of it is long.
-    fn wake_below(&self, workers: &[Worker], index: usize) {
+    fn wake_below(&self, crew: &Crew, index: usize) {
         for child in [2 * index + 1, 2 * index + 2] {
             if child < self.wanted.load(Relaxed)
-                && let Some(worker) = workers.get(child - 1)
+                && let Some(worker) = crew.workers.get(child - 1)
                 && worker.sleep.parked.load(SeqCst)
                 && worker.sleep.parked.swap(false, SeqCst)
             {
@@ -295,19 +311,25 @@ impl Pool {
         }
     }
 
-    /// Runs chunks until none is left. After a panic the chunks that nobody has begun are dropped.
-    fn take_chunks(&self, f: &(dyn Fn(usize) + Sync), chunks: usize) {
+    /// Runs chunks until none is left: this thread's own, then what the next threads have left of theirs.
+    /// After a panic the chunks that nobody has begun are dropped.
+    fn take_chunks(&self, crew: &Crew, index: usize, f: &(dyn Fn(usize) + Sync), chunks: Even) {
         let run = AssertUnwindSafe(|| {
-            loop {
-                let chunk = self.next.0.fetch_add(1, Relaxed);
-                if chunk >= chunks {
-                    return;
+            for of in (index..chunks.parts).chain(0..index) {
+                let end = chunks.part(of).end;
+                loop {
+                    let chunk = crew.next[of].0.fetch_add(1, Relaxed);
+                    if chunk >= end {
+                        break;
+                    }
+                    f(chunk);
                 }
-                f(chunk);
             }
         });
         if let Err(payload) = catch_unwind(run) {
-            self.next.0.store(chunks, Relaxed);
+            for (next, own) in crew.next.iter().zip(chunks.iter()) {
+                next.0.store(own.end, Relaxed);
+            }
             self.panic.lock().get_or_insert(payload);
         }
     }

@@ -16,7 +16,7 @@ use super::super::simd::Simd;
 use super::transform::{OfGradient, OfInput, Planes, Products, Side, Spread};
 use super::{APART, IN, OUT};
 use crate::core::{DType, Result};
-use crate::cpu::matmul::pack::Even;
+use crate::cpu::even::Even;
 use crate::cpu::matmul::{Gemm, matmul};
 use crate::cpu::threads::parallel;
 use crate::cpu::work::{Shared, try_parallel};
