@@ -166,7 +166,8 @@ def test_a_cache_is_written_where_it_stands() -> None:
     ox.flush([*cache.keys])
     before = ox.memory_summary()["peak"]
     assert before > 0
-    assert {row.kernel for row in costs.rows} <= {"assign", "add", "copy"}
+    # No `concat`; a GPU fills the room that is reserved.
+    assert {row.kernel for row in costs.rows} <= {"assign", "add", "copy", "fill"}
 
 
 def test_gradients_go_through_a_cache() -> None:
@@ -181,7 +182,7 @@ def test_gradients_go_through_a_cache() -> None:
         model.zero_grad()
         total.backward()
         found.append(model.blocks[0].qkv.weight.grad.numpy().copy())
-    assert_close(found[1], found[0], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9, atol=1e-9)
 
 
 def test_the_likeliest_are_generated_one_by_one() -> None:
