@@ -1,8 +1,9 @@
 # Everyday commands; `make` lists them. PYTHON chooses the interpreter, for example of a virtual environment.
 PYTHON ?= python
+CHROOT ?= /var/tmp/oxon-sid
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-rust gpu gpu-table gpu-full mutants bench lint fmt wheel docs
+.PHONY: help dev test test-rust gpu gpu-table gpu-full gpu-cooperative mutants bench lint fmt wheel docs
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -20,19 +21,27 @@ gpu:  ## the tests that need a Vulkan adapter; fails where there is none
 	OXON_REQUIRE_GPU=1 cargo test gpu:: && OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest -m gpu
 
 # What makes tensors, and says nothing of the host alone.
-GPU_TABLE = $(patsubst %,tests/test_%.py,structured elementwise attention autograd conv functions in_place init layers \
-	losses nn norm optim random recurrent tensor schedules metrics)
+GPU_TABLE = $(patsubst %,tests/test_%.py,structured elementwise amp attention autograd conv data functions in_place init layers \
+	losses models nn norm optim random recurrent save schedules tensor train metrics)
 CONFIGURATIONS = LP_NATIVE_VECTOR_WIDTH=256 LP_NATIVE_VECTOR_WIDTH=128 \
 	$(addprefix OXON_GPU_WITHOUT=,immediates float16 int64 subgroups bindings immediates,float16,int64,subgroups)
 
 gpu-table:  ## the table of operations, layers, losses and optimizers on lavapipe, in one configuration
-	OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest -q --device gpu $(GPU_TABLE)
+	OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest --device gpu $(GPU_TABLE)
 
 gpu-full:  ## the whole table of operations, layers, losses, optimizers and examples on lavapipe, in every configuration
-	set -e; for configuration in $(CONFIGURATIONS); do echo "== $$configuration"; \
-	  env OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $$configuration $(PYTHON) -m pytest -q --device gpu $(GPU_TABLE); \
-	  env OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $$configuration $(PYTHON) -m pytest -q -m "gpu and not slow"; done
-	OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest -q -m "gpu and slow"
+	@export OXON_GPU_ADAPTER=llvmpipe OXON_REQUIRE_GPU=1; failed=; \
+	for configuration in $(CONFIGURATIONS); do echo "== $$configuration"; \
+	  env $$configuration $(PYTHON) -m pytest --device gpu $(GPU_TABLE) || failed="$$failed $$configuration"; \
+	  env $$configuration $(PYTHON) -m pytest -m "gpu and not slow" || failed="$$failed $$configuration"; done; \
+	echo "== slow ones"; $(PYTHON) -m pytest -m "gpu and slow" || failed="$$failed slow"; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+gpu-cooperative:  ## cooperative matrices, on Mesa 26 in a chroot of Debian's unstable in CHROOT, which it makes; needs root and debootstrap
+	test -d $(CHROOT) || debootstrap --variant=minbase --include=libvulkan1,mesa-vulkan-drivers sid $(CHROOT)
+	test=$$(cargo test --lib --no-run --message-format=json | grep -o '"executable":"[^"]*"' | tail -1 | cut -d'"' -f4) && \
+	  cp $$test $(CHROOT)/oxon-tests && chroot $(CHROOT) env XDG_RUNTIME_DIR=/tmp OXON_REQUIRE_GPU=1 OXON_GPU_COOPERATIVE=1 \
+	  /oxon-tests gpu::tests::matmul gpu::tests::conv --test-threads 2
 
 mutants:  ## a hundred random mutations of kernels and gradients, of which the tests must catch 95; takes a quarter of an hour on two idle processors
 	$(PYTHON) tests/mutate.py

@@ -66,14 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var end = p.others;
     if (CAUSAL) { end = min(end, p.first + first + 32u); }
     for (var key = 0u; key < end; key += 32u) {
-        var t = Tile();
-        for (var column = 0u; column < p.size; column += 32u) {
-            workgroupBarrier();
-            left_q(base.q, p.q_step, first, p.rows, column, p.size, lane);
-            rows_k(base.k, p.k_step, key, p.others, column, p.size, lane);
-            workgroupBarrier();
-            t = times_rows(t, lane);
-        }
+        var t = queries_by_keys(base, first, key, lane);
         let mine = key + lane % 8u * 4u;
         let seen0 = sees(row, mine);
         let seen1 = sees(row + 1u, mine);
@@ -106,10 +99,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 0u; i < 8u; i++) { sum += left[lane - lane % 8u + i]; }
     // Values count for nothing where no key was seen.
     let by = select(1.0 / sum, vec4<f32>(), sum == vec4<f32>());
-    store_rows(scaled(out0, by), base.out, p.value, row, p.column, lane);
-    if (CHUNKS > 1u) { store_rows(scaled(out1, by), base.out, p.value, row, p.column + 32u, lane); }
-    if (CHUNKS > 2u) { store_rows(scaled(out2, by), base.out, p.value, row, p.column + 64u, lane); }
-    if (CHUNKS > 3u) { store_rows(scaled(out3, by), base.out, p.value, row, p.column + 96u, lane); }
+    rows_of_out(scaled(out0, by), base.out, p.value, row, p.rows, p.column, lane);
+    if (CHUNKS > 1u) { rows_of_out(scaled(out1, by), base.out, p.value, row, p.rows, p.column + 32u, lane); }
+    if (CHUNKS > 2u) { rows_of_out(scaled(out2, by), base.out, p.value, row, p.rows, p.column + 64u, lane); }
+    if (CHUNKS > 3u) { rows_of_out(scaled(out3, by), base.out, p.value, row, p.rows, p.column + 96u, lane); }
     if (p.column == 0u && lane % 8u == 0u) {
         for (var i = 0u; i < 4u; i++) {
             if (row + i < p.rows) { lse[base.lse + row + i] = most[i] + log_f32(sum[i]); }

@@ -44,28 +44,6 @@ fn chunk_of_keys(t: Tile, base: u32, query: u32, column: u32, lane: u32) -> Tile
     return times_columns(t, lane);
 }
 
-fn store_values(t: Tile, base: u32, row: u32, column: u32, lane: u32) {
-    let at = column + lane % 8u * 4u;
-    if (at >= p.value) { return; }
-    let to = base + row * p.value + at;
-    let count = p.value - at;
-    if (row < p.rows) { store_dv(to, t.r0, count); }
-    if (row + 1u < p.rows) { store_dv(to + p.value, t.r1, count); }
-    if (row + 2u < p.rows) { store_dv(to + 2u * p.value, t.r2, count); }
-    if (row + 3u < p.rows) { store_dv(to + 3u * p.value, t.r3, count); }
-}
-
-fn store_keys(t: Tile, base: u32, row: u32, column: u32, lane: u32) {
-    let at = column + lane % 8u * 4u;
-    if (at >= p.size) { return; }
-    let to = base + row * p.size + at;
-    let count = p.size - at;
-    if (row < p.rows) { store_dk(to, t.r0, count); }
-    if (row + 1u < p.rows) { store_dk(to + p.size, t.r1, count); }
-    if (row + 2u < p.rows) { store_dk(to + 2u * p.size, t.r2, count); }
-    if (row + 3u < p.rows) { store_dk(to + 3u * p.size, t.r3, count); }
-}
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let at = group.y * p.row + group.x;
@@ -87,15 +65,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (CAUSAL) { query = (p.first + first) / 32u * 32u; }
     for (; query < p.others; query += 32u) {
         let mine = query + lane % 8u * 4u;
-        var lses = vec4<f32>();
-        var deltas = vec4<f32>();
-        for (var i = 0u; i < 4u; i++) {
-            if (mine + i < p.others) {
-                let x = lse[base.lse + mine + i];
-                lses[i] = select(x, inf_f32(), x == -inf_f32());
-                deltas[i] = delta[base.delta + mine + i];
-            }
-        }
+        let kept = kept_of(base, mine, p.others);
         var t = Tile();
         for (var column = 0u; column < p.size; column += 32u) {
             workgroupBarrier();
@@ -104,10 +74,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             workgroupBarrier();
             t = times_rows(t, lane);
         }
-        t.r0 = weights_of(t.r0, mask_of(base), row, mine, lses);
-        t.r1 = weights_of(t.r1, mask_of(base), row + 1u, mine, lses);
-        t.r2 = weights_of(t.r2, mask_of(base), row + 2u, mine, lses);
-        t.r3 = weights_of(t.r3, mask_of(base), row + 3u, mine, lses);
+        t.r0 = weights_of(t.r0, mask_of(base), row, mine, kept.lses);
+        t.r1 = weights_of(t.r1, mask_of(base), row + 1u, mine, kept.lses);
+        t.r2 = weights_of(t.r2, mask_of(base), row + 2u, mine, kept.lses);
+        t.r3 = weights_of(t.r3, mask_of(base), row + 3u, mine, kept.lses);
         if (VALUE_CHUNKS > 0u) {
             hold(t, lane);
             dv0 = chunk_of_values(dv0, base.dout, query, p.value_column, lane);
@@ -124,10 +94,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 workgroupBarrier();
                 d = times_rows(d, lane);
             }
-            t.r0 = slopes(t.r0, d.r0, row, mine, deltas);
-            t.r1 = slopes(t.r1, d.r1, row + 1u, mine, deltas);
-            t.r2 = slopes(t.r2, d.r2, row + 2u, mine, deltas);
-            t.r3 = slopes(t.r3, d.r3, row + 3u, mine, deltas);
+            t.r0 = slopes(t.r0, d.r0, row, mine, kept.deltas);
+            t.r1 = slopes(t.r1, d.r1, row + 1u, mine, kept.deltas);
+            t.r2 = slopes(t.r2, d.r2, row + 2u, mine, kept.deltas);
+            t.r3 = slopes(t.r3, d.r3, row + 3u, mine, kept.deltas);
             // The last chunk's weights are still read.
             workgroupBarrier();
             hold(t, lane);
@@ -137,12 +107,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             if (KEY_CHUNKS > 3u) { dk3 = chunk_of_keys(dk3, base.q, query, p.column + 96u, lane); }
         }
     }
-    if (KEY_CHUNKS > 0u) { store_keys(dk0, dk_of(base), row, p.column, lane); }
-    if (KEY_CHUNKS > 1u) { store_keys(dk1, dk_of(base), row, p.column + 32u, lane); }
-    if (KEY_CHUNKS > 2u) { store_keys(dk2, dk_of(base), row, p.column + 64u, lane); }
-    if (KEY_CHUNKS > 3u) { store_keys(dk3, dk_of(base), row, p.column + 96u, lane); }
-    if (VALUE_CHUNKS > 0u) { store_values(dv0, dv_of(base), row, p.value_column, lane); }
-    if (VALUE_CHUNKS > 1u) { store_values(dv1, dv_of(base), row, p.value_column + 32u, lane); }
-    if (VALUE_CHUNKS > 2u) { store_values(dv2, dv_of(base), row, p.value_column + 64u, lane); }
-    if (VALUE_CHUNKS > 3u) { store_values(dv3, dv_of(base), row, p.value_column + 96u, lane); }
+    if (KEY_CHUNKS > 0u) { rows_of_dk(dk0, dk_of(base), p.size, row, p.rows, p.column, lane); }
+    if (KEY_CHUNKS > 1u) { rows_of_dk(dk1, dk_of(base), p.size, row, p.rows, p.column + 32u, lane); }
+    if (KEY_CHUNKS > 2u) { rows_of_dk(dk2, dk_of(base), p.size, row, p.rows, p.column + 64u, lane); }
+    if (KEY_CHUNKS > 3u) { rows_of_dk(dk3, dk_of(base), p.size, row, p.rows, p.column + 96u, lane); }
+    if (VALUE_CHUNKS > 0u) { rows_of_dv(dv0, dv_of(base), p.value, row, p.rows, p.value_column, lane); }
+    if (VALUE_CHUNKS > 1u) { rows_of_dv(dv1, dv_of(base), p.value, row, p.rows, p.value_column + 32u, lane); }
+    if (VALUE_CHUNKS > 2u) { rows_of_dv(dv2, dv_of(base), p.value, row, p.rows, p.value_column + 64u, lane); }
+    if (VALUE_CHUNKS > 3u) { rows_of_dv(dv3, dv_of(base), p.value, row, p.rows, p.value_column + 96u, lane); }
 }

@@ -30,16 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = at % p.blocks * 32u;
     let base = base_of(head);
     let row = first + lane / 8u * 4u;
-    var lses = vec4<f32>();
-    var deltas = vec4<f32>();
-    for (var i = 0u; i < 4u; i++) {
-        if (row + i < p.rows) {
-            let x = lse[base.lse + row + i];
-            // Weights of a query that sees no key are 0.
-            lses[i] = select(x, inf_f32(), x == -inf_f32());
-            deltas[i] = delta[base.delta + row + i];
-        }
-    }
+    let kept = kept_of(base, row, p.rows);
     var out0 = Tile();
     var out1 = Tile();
     var out2 = Tile();
@@ -47,14 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var end = p.others;
     if (CAUSAL) { end = min(end, p.first + first + 32u); }
     for (var key = 0u; key < end; key += 32u) {
-        var t = Tile();
-        for (var column = 0u; column < p.size; column += 32u) {
-            workgroupBarrier();
-            left_q(base.q, p.q_step, first, p.rows, column, p.size, lane);
-            rows_k(base.k, p.k_step, key, p.others, column, p.size, lane);
-            workgroupBarrier();
-            t = times_rows(t, lane);
-        }
+        var t = queries_by_keys(base, first, key, lane);
         var d = Tile();
         for (var column = 0u; column < p.value; column += 32u) {
             workgroupBarrier();
@@ -64,18 +48,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             d = times_rows(d, lane);
         }
         let mine = key + lane % 8u * 4u;
-        t.r0 = slopes(t.r0, d.r0, mask_of(base), row, mine, lses.x, deltas.x);
-        t.r1 = slopes(t.r1, d.r1, mask_of(base), row + 1u, mine, lses.y, deltas.y);
-        t.r2 = slopes(t.r2, d.r2, mask_of(base), row + 2u, mine, lses.z, deltas.z);
-        t.r3 = slopes(t.r3, d.r3, mask_of(base), row + 3u, mine, lses.w, deltas.w);
+        t.r0 = slopes(t.r0, d.r0, mask_of(base), row, mine, kept.lses.x, kept.deltas.x);
+        t.r1 = slopes(t.r1, d.r1, mask_of(base), row + 1u, mine, kept.lses.y, kept.deltas.y);
+        t.r2 = slopes(t.r2, d.r2, mask_of(base), row + 2u, mine, kept.lses.z, kept.deltas.z);
+        t.r3 = slopes(t.r3, d.r3, mask_of(base), row + 3u, mine, kept.lses.w, kept.deltas.w);
         hold(t, lane);
         out0 = chunk(out0, base.k, key, p.column, lane);
         if (CHUNKS > 1u) { out1 = chunk(out1, base.k, key, p.column + 32u, lane); }
         if (CHUNKS > 2u) { out2 = chunk(out2, base.k, key, p.column + 64u, lane); }
         if (CHUNKS > 3u) { out3 = chunk(out3, base.k, key, p.column + 96u, lane); }
     }
-    store_rows(out0, base.out, p.size, row, p.column, lane);
-    if (CHUNKS > 1u) { store_rows(out1, base.out, p.size, row, p.column + 32u, lane); }
-    if (CHUNKS > 2u) { store_rows(out2, base.out, p.size, row, p.column + 64u, lane); }
-    if (CHUNKS > 3u) { store_rows(out3, base.out, p.size, row, p.column + 96u, lane); }
+    rows_of_out(out0, base.out, p.size, row, p.rows, p.column, lane);
+    if (CHUNKS > 1u) { rows_of_out(out1, base.out, p.size, row, p.rows, p.column + 32u, lane); }
+    if (CHUNKS > 2u) { rows_of_out(out2, base.out, p.size, row, p.rows, p.column + 64u, lane); }
+    if (CHUNKS > 3u) { rows_of_out(out3, base.out, p.size, row, p.rows, p.column + 96u, lane); }
 }

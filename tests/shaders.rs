@@ -16,7 +16,11 @@ fn every_shader_is_valid() {
                 continue;
             }
         };
-        let capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_INT64 | Capabilities::SUBGROUP;
+        let capabilities = Capabilities::IMMEDIATES
+            | Capabilities::SHADER_INT64
+            | Capabilities::SUBGROUP
+            | Capabilities::SHADER_FLOAT16
+            | Capabilities::COOPERATIVE_MATRIX;
         if let Err(error) = Validator::new(ValidationFlags::all(), capabilities).validate(&module) {
             wrong.push(format!("{name}: {}", error.emit_to_string(text)));
         }

@@ -108,12 +108,14 @@ def test_the_cpu_is_listed_first() -> None:
 
 def test_a_gpu_shows_itself_and_why_it_is_not_chosen() -> None:
     gpu = hardware.Gpu(
-        "gpu", "Card", "Maker", "vulkan", "discrete", "7", 4 << 30, 128 << 20, True, False, True, None
+        "gpu", "Card", "Maker", "vulkan", "discrete", "7", 4 << 30, 128 << 20, True, False, True, 16, None
     )
     text = "<gpu: Card (Maker, discrete, vulkan, driver 7), buffers up to 4 GiB, bindings up to 128 MiB"
-    assert repr(gpu) == f"{text}, optional: float16, subgroups>"
+    assert repr(gpu) == f"{text}, optional: float16, subgroups, cooperative 16x16>"
     assert gpu.usable
-    soft = hardware.Gpu("gpu:S", "S", "M", "vulkan", "software", "1", 1, 1, False, False, False, "too slow")
+    soft = hardware.Gpu(
+        "gpu:S", "S", "M", "vulkan", "software", "1", 1, 1, False, False, False, 0, "too slow"
+    )
     assert not soft.usable
     assert repr(soft).endswith("optional: none; not chosen: too slow>")
 

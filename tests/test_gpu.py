@@ -539,3 +539,33 @@ def test_ranges_need_no_float64() -> None:
         got = ox.linspace(-1, 2, 7, dtype=dtype, device="gpu")
         np.testing.assert_allclose(got.cpu().float().numpy(), np.linspace(-1, 2, 7), rtol=1e-3, atol=1e-7)
         assert got[-1].item() == 2
+
+
+@pytest.mark.parametrize("default", ["cpu", "gpu"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loaders_gather_where_the_data_is(default: str, workers: int) -> None:
+    """Whatever the default device, which a worker's thread does not share."""
+    ox.set_default_device(default)
+    x = ox.arange(12)
+    sources: dict[str, tuple[Any, str]] = {
+        "array": (np.arange(12), "cpu"),
+        "host": (x.to("cpu"), "cpu"),
+        "device": (x.to("gpu"), "gpu"),
+        "dataset": (ox.data.TensorDataset(x.to("gpu")), "gpu"),
+        "subset": (ox.data.Subset(ox.data.TensorDataset(x.to("gpu")), list(range(12))), "gpu"),
+        "sub-subset": (
+            ox.data.Subset(ox.data.Subset(ox.data.TensorDataset(x), range(12)), range(12)),
+            default,
+        ),
+    }
+    orders = []
+    for name, (source, device) in sources.items():
+        for options in ({"shuffle": True}, {"sampler": [3, 1, 2]}, {}):
+            loader = ox.data.DataLoader(source, 5, seed=3, num_workers=workers, **options)
+            batches = [batch[0] if isinstance(batch, tuple) else batch for batch in loader]
+            assert {batch.device for batch in batches} == {device}, name
+            found = [value for batch in batches for value in batch.tolist()]
+            assert sorted(found) == ([1, 2, 3] if "sampler" in options else list(range(12))), name
+            if "shuffle" in options:
+                orders.append(found)
+    assert all(order == orders[0] != list(range(12)) for order in orders)

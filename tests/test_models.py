@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -165,7 +166,8 @@ def test_a_cache_is_written_where_it_stands() -> None:
     ox.flush([*cache.keys])
     before = ox.memory_summary()["peak"]
     assert before > 0
-    assert {row.kernel for row in costs.rows} <= {"assign", "add", "copy"}
+    # No `concat`; a GPU fills the room that is reserved.
+    assert {row.kernel for row in costs.rows} <= {"assign", "add", "copy", "fill"}
 
 
 def test_gradients_go_through_a_cache() -> None:
@@ -180,7 +182,7 @@ def test_gradients_go_through_a_cache() -> None:
         model.zero_grad()
         total.backward()
         found.append(model.blocks[0].qkv.weight.grad.numpy().copy())
-    assert_close(found[1], found[0], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9, atol=1e-9)
 
 
 def test_the_likeliest_are_generated_one_by_one() -> None:
@@ -314,6 +316,13 @@ def resnet(weights: dict[str, np.ndarray], x: np.ndarray, layers: tuple[int, ...
     return x.mean((2, 3)) @ weights["fc.weight"].T + weights["fc.bias"]
 
 
+# Of a convolution's operands, images are cut into bindings; its weight is not, nor is a single image.
+whole_weights = pytest.mark.skipif(
+    "bindings" in os.environ.get("OXON_GPU_WITHOUT", ""), reason="weights of 9 MB, bindings of 1 MiB"
+)
+
+
+@whole_weights
 @pytest.mark.parametrize(("cifar", "size"), [(True, 16), (False, 40)])
 def test_resnet_is_its_formula(cifar: bool, size: int) -> None:
     ox.manual_seed(0)
@@ -360,6 +369,7 @@ def test_errors_of_resnet() -> None:
             call()
 
 
+@whole_weights
 def test_resnet_learns() -> None:
     """Where the bright corner is."""
     ox.manual_seed(0)

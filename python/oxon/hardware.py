@@ -52,6 +52,8 @@ class Gpu:
         max_binding: the largest part of a buffer in bytes that one kernel sees.
         float16, int64, subgroups: whether kernels may use 16-bit floats, 64-bit integers, and registers of
             their neighbours.
+        cooperative: rows and columns of the float16 matrices that subgroups multiply together, 0 where they
+            do not; used where `OXON_GPU_COOPERATIVE=1` allows it and a trial succeeds.
         rejection: why `"gpu"` does not count it, if so.
     """
 
@@ -66,6 +68,7 @@ class Gpu:
     float16: bool
     int64: bool
     subgroups: bool
+    cooperative: int
     rejection: str | None
 
     @property
@@ -74,7 +77,10 @@ class Gpu:
         return self.rejection is None
 
     def __repr__(self) -> str:
-        can = ", ".join(what for what in ("float16", "int64", "subgroups") if getattr(self, what)) or "none"
+        optional = [what for what in ("float16", "int64", "subgroups") if getattr(self, what)]
+        if self.cooperative:
+            optional.append(f"cooperative {self.cooperative}x{self.cooperative}")
+        can = ", ".join(optional) or "none"
         text = (
             f"<{self.device}: {self.name} ({self.vendor}, {self.type}, {self.backend}, driver {self.driver})"
             f", buffers up to {_bytes(self.max_buffer)}, bindings up to {_bytes(self.max_binding)}"

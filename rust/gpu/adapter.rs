@@ -1,6 +1,7 @@
 //! Which GPUs there are, and which of them may be used: listing, naming and choosing adapters. Nothing
 //! is looked for before somebody asks, and nothing here opens a device.
 
+use super::cooperative;
 use crate::bail;
 use crate::core::Result;
 use std::fmt;
@@ -47,6 +48,8 @@ pub struct Adapter {
     pub float16: bool,
     pub int64: bool,
     pub subgroups: bool,
+    /// Rows and columns of the matrices of half floats that subgroups multiply together; 0 if they do not.
+    pub cooperative: usize,
 }
 
 impl fmt::Display for Adapter {
@@ -80,6 +83,7 @@ impl Adapter {
             float16: false,
             int64: false,
             subgroups: false,
+            cooperative: cooperative::size(adapter),
         };
         found.set_features(adapter.features());
         found
@@ -90,6 +94,9 @@ impl Adapter {
         self.float16 = features.contains(wgpu::Features::SHADER_F16);
         self.int64 = features.contains(wgpu::Features::SHADER_INT64);
         self.subgroups = features.contains(wgpu::Features::SUBGROUP);
+        if !features.contains(cooperative::features()) {
+            self.cooperative = 0;
+        }
     }
 
     /// Why this adapter is not used, if it is not. `wanted` is a part of a name, from the user.
@@ -197,6 +204,7 @@ mod tests {
             float16: false,
             int64: false,
             subgroups: false,
+            cooperative: 0,
         }
     }
 

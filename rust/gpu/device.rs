@@ -3,6 +3,7 @@
 
 use super::adapter::{self, ADAPTER_VARIABLE, Adapter};
 use super::bounds::SLOTS;
+use super::cooperative::{self, Matrices};
 use super::memory::{Buffer, GRAIN, Pool, Raw, Usage, class};
 use super::neighbours;
 use super::pipeline::{Parameters, Pipelines};
@@ -67,6 +68,8 @@ pub(super) struct Shared {
     pub immediates: u32,
     /// How many neighbouring invocations can always exchange registers; 1 where subgroups are not used.
     pub subgroup: u32,
+    /// What subgroups multiply together, where that is allowed and was tried.
+    pub cooperative: Option<Matrices>,
     pub pipelines: Pipelines,
     /// Where kernels report bad indices; all zero but between such a kernel and the next read-back.
     pub bounds: Raw,
@@ -174,7 +177,7 @@ pub fn open(at: usize) -> Result<Device> {
         return Ok(device.clone());
     }
     let without = std::env::var(WITHOUT_VARIABLE).unwrap_or_default();
-    let device = Device::create(at, &without)?;
+    let device = Device::create(at, &without, cooperative::allowed())?;
     device.set_limit(limit(at));
     open.push((at, device.clone()));
     Ok(device)
@@ -209,8 +212,8 @@ pub fn limit(at: usize) -> Option<u64> {
 }
 
 impl Device {
-    /// Opens an adapter anew, without the named optional features.
-    pub(super) fn create(at: usize, without: &str) -> Result<Device> {
+    /// Opens an adapter anew, without the named optional features, and with cooperative matrices if they are allowed.
+    pub(super) fn create(at: usize, without: &str, cooperative: bool) -> Result<Device> {
         let found = found()?;
         let (Some(handle), Some(adapter)) = (found.adapters.get(at), found.described.get(at)) else {
             bail!(Device, "there is no adapter {at}: the system lists {}", found.adapters.len());
@@ -222,6 +225,9 @@ impl Device {
                 | wgpu::Features::SHADER_INT64
                 | wgpu::Features::SUBGROUP
                 | wgpu::Features::PIPELINE_CACHE);
+        if cooperative && adapter.cooperative > 0 {
+            features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        }
         let mut limits = handle.limits();
         for name in without.split(',').filter(|name| !name.is_empty()) {
             features.remove(match name.trim() {
@@ -245,6 +251,7 @@ impl Device {
             label: Some("oxon"),
             required_features: features,
             required_limits: limits.clone(),
+            experimental_features: experimental(features),
             ..Default::default()
         };
         let (device, queue) = match pollster::block_on(handle.request_device(&descriptor)) {
@@ -270,6 +277,7 @@ impl Device {
         let mut device = Device(Arc::new(Shared {
             immediates: limits.max_immediate_size.min(IMMEDIATES),
             subgroup: 1,
+            cooperative: None,
             wgpu: device,
             queue,
             adapter,
@@ -284,8 +292,10 @@ impl Device {
         }));
         if features.contains(wgpu::Features::SUBGROUP) {
             let subgroup = neighbours::subgroup(&device, handle.get_info().subgroup_min_size)?;
+            let matrices = cooperative::matrices(&device, device.adapter())?;
             if let Some(shared) = Arc::get_mut(&mut device.0) {
                 shared.subgroup = subgroup;
+                shared.cooperative = matrices;
                 // What the trial left behind is not the user's.
                 shared.recorder.get_mut().forget_bind_groups();
                 *shared.pool.get_mut() = Pool::default();
@@ -463,6 +473,15 @@ impl Shared {
             None => Some(buffer),
             Some(_) => None,
         }
+    }
+}
+
+/// Consent to those of the features that wgpu calls experimental.
+fn experimental(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
+    match features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+        // SAFETY: the user has allowed it, only shaders of ours use it, and a trial comes before their first use.
+        true => unsafe { wgpu::ExperimentalFeatures::enabled() },
+        false => wgpu::ExperimentalFeatures::disabled(),
     }
 }
 

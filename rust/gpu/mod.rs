@@ -10,6 +10,7 @@ mod attention;
 mod bounds;
 mod cache;
 mod conv;
+mod cooperative;
 mod device;
 mod ending;
 mod fold;

@@ -85,6 +85,16 @@ impl Pipelines {
         &self.arena_layout
     }
 
+    /// Of the hand-written shaders that were compiled.
+    #[cfg(test)]
+    pub fn names(&self) -> Vec<&'static str> {
+        let name = |key: &Key| match key {
+            Key::Shader(name, _) | Key::Mapped(name, ..) => Some(*name),
+            _ => None,
+        };
+        self.made.lock().keys().filter_map(name).collect()
+    }
+
     /// Writes to disk what was compiled since.
     pub fn save(&self) {
         self.stored.iter().for_each(Stored::save);

@@ -33,14 +33,17 @@ pub(super) fn staged(name: &str, dtype: DType, quads: bool, of: &str) -> String 
         }
         text + "    return quad;\n"
     };
-    let staged = include_str!("../../shaders/products_operand.wgsl");
-    let code = staged.lines().skip_while(|line| line.starts_with("//"));
-    let staged: String = code.flat_map(|line| [line, "\n"]).collect();
-    let staged = staged.replace("NAME", name);
+    let staged = named(include_str!("../../shaders/products_operand.wgsl"), name);
     format!("fn quad_{name}(at: u32, left: u32) -> vec4<f32> {{\n{body}}}\n{staged}")
 }
 
-/// The result `name` as binding `index`, and `store_NAME(at, quad, left)`; half floats lie in quads.
+/// A file's functions without its header, for the operand or result `name`.
+fn named(file: &str, name: &str) -> String {
+    let code = file.lines().skip_while(|line| line.starts_with("//"));
+    code.flat_map(|line| [line, "\n"]).collect::<String>().replace("NAME", name)
+}
+
+/// The result `name` as binding `index`, and how tiles leave for it; half floats lie in quads.
 pub(super) fn result(name: &str, index: usize, dtype: DType, quads: bool) -> String {
     let binding = rows::binding(name, index, &wgsl::storage(dtype, quads));
     let body = if quads {
@@ -48,7 +51,8 @@ pub(super) fn result(name: &str, index: usize, dtype: DType, quads: bool) -> Str
     } else {
         (0..4).map(|i| format!("    if (left > {i}u) {{ {name}[at + {i}u] = quad[{i}]; }}\n")).collect()
     };
-    format!("{binding}fn store_{name}(at: u32, quad: vec4<f32>, left: u32) {{\n{body}}}\n")
+    let rows = named(include_str!("../../shaders/products_result.wgsl"), name);
+    format!("{binding}fn store_{name}(at: u32, quad: vec4<f32>, left: u32) {{\n{body}}}\n{rows}")
 }
 
 /// `SUBGROUP`, and `exchange(x, mask)`, the vector of the lane whose number differs by a mask below it.

@@ -45,6 +45,23 @@ pub(super) struct Binding<'a> {
     pub size: u64,
 }
 
+/// The same while it is recorded, be it of a kernel that has waited or of one that has not.
+#[derive(Clone, Copy)]
+pub(super) struct Recorded<'a> {
+    pub wgpu: &'a wgpu::Buffer,
+    pub id: u64,
+    pub batch: &'a AtomicU64,
+    pub offset: u64,
+    pub size: u64,
+}
+
+impl<'a> Binding<'a> {
+    fn recorded(&self) -> Recorded<'a> {
+        let Binding { raw, offset, size } = *self;
+        Recorded { wgpu: &raw.wgpu, id: raw.id, batch: &raw.batch, offset, size }
+    }
+}
+
 type BindGroupKey = SmallVec<[(u64, u64, u64); 6]>;
 
 /// What is being recorded.
@@ -121,8 +138,8 @@ impl Queue {
         groups: [u32; 2],
     ) -> Result<()> {
         self.end_waiting(shared)?;
-        let bound: SmallVec<[Bound; 8]> = bindings.iter().map(Bound::of).collect();
-        self.record(shared, pipeline, &bound, parameters, groups)
+        let bindings: SmallVec<[Recorded<'_>; 8]> = bindings.iter().map(Binding::recorded).collect();
+        self.record(shared, pipeline, &bindings, parameters, groups)
     }
 
     /// Records an elementwise kernel of a structure without strided operands, whose pipeline is there: elements, places and
@@ -167,7 +184,8 @@ impl Queue {
                     together::source(op, &structure, n)
                 })?,
             };
-            let bound: SmallVec<[Bound; 8]> = some.iter().flat_map(|one| one.bound.iter().cloned()).collect();
+            let bound: SmallVec<[Recorded<'_>; 8]> =
+                some.iter().flat_map(|one| one.bound.iter().map(Bound::recorded)).collect();
             self.record(shared, &pipeline, &bound, &words, groups)?;
         }
         Ok(())
@@ -177,12 +195,13 @@ impl Queue {
         &mut self,
         shared: &Shared,
         pipeline: &Pipeline,
-        bindings: &[Bound],
+        bindings: &[Recorded<'_>],
         parameters: &[u32],
         groups: [u32; 2],
     ) -> Result<()> {
-        let mut bytes: SmallVec<[u8; 256]> = SmallVec::new();
-        parameters.iter().for_each(|word| bytes.extend_from_slice(&word.to_ne_bytes()));
+        // SAFETY: words are bytes without gaps, and any byte is a byte.
+        let bytes =
+            unsafe { std::slice::from_raw_parts(parameters.as_ptr().cast::<u8>(), 4 * parameters.len()) };
         let mut place = 0;
         if pipeline.uniform {
             if bytes.len() as u64 > ARENA_WINDOW {
@@ -195,7 +214,7 @@ impl Queue {
                 place = 0;
             }
             self.arena_bytes.resize(place, 0);
-            self.arena_bytes.extend_from_slice(&bytes);
+            self.arena_bytes.extend_from_slice(bytes);
         }
         for binding in bindings {
             binding.batch.store(self.batch, Ordering::Relaxed);
@@ -216,7 +235,7 @@ impl Queue {
         if pipeline.uniform {
             pass.set_bind_group(1, &self.arena_group, &[place as u32]);
         } else if !bytes.is_empty() {
-            pass.set_immediates(0, &bytes);
+            pass.set_immediates(0, bytes);
         }
         pass.dispatch_workgroups(groups[0], groups[1], 1);
         self.kernels += 1;
@@ -238,7 +257,7 @@ impl Queue {
         &mut self,
         shared: &Shared,
         pipeline: &Pipeline,
-        bindings: &[Bound],
+        bindings: &[Recorded<'_>],
         key: BindGroupKey,
     ) -> Result<wgpu::BindGroup> {
         let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 8]> = bindings
@@ -247,7 +266,7 @@ impl Queue {
             .map(|(b, binding)| wgpu::BindGroupEntry {
                 binding,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &b.wgpu,
+                    buffer: b.wgpu,
                     offset: b.offset,
                     size: wgpu::BufferSize::new(b.size),
                 }),

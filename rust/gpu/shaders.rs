@@ -5,8 +5,8 @@ use super::device::Shared;
 use super::pipeline::{Key, Parameters, Source};
 use super::queue::{Binding, Queue};
 use super::{
-    assign, attention, conv, generate, index, matmul, neighbours, normalize, pointwise, pool, prelude,
-    recurrent, reduce, scan, scatter, softmax, sort, speed, together,
+    assign, attention, conv, cooperative, generate, index, matmul, neighbours, normalize, pointwise, pool,
+    prelude, recurrent, reduce, scan, scatter, softmax, sort, speed, together,
 };
 use crate::core::Result;
 
@@ -27,8 +27,9 @@ macro_rules! shader {
 
 shader!(ARANGE "arange" 1 "arange.wgsl");
 shader!(RANDOM "random" 1 "random.wgsl");
-shader!(MATMUL_8X8 "matmul_8x8" 3 "matmul_parameters.wgsl" "matmul.wgsl" "tile_8x8.wgsl" "tile.wgsl");
-shader!(MATMUL_4X4 "matmul_4x4" 3 "matmul_parameters.wgsl" "matmul.wgsl" "tile_4x4.wgsl" "tile.wgsl");
+shader!(MATMUL_8X8 "matmul_8x8" 3 "matmul_parameters.wgsl" "matmul.wgsl" "tile_8x8.wgsl" "tile_blocks.wgsl" "tile.wgsl");
+shader!(MATMUL_4X4 "matmul_4x4" 3 "matmul_parameters.wgsl" "matmul.wgsl" "tile_4x4.wgsl" "tile_blocks.wgsl" "tile.wgsl");
+shader!(MATMUL_COOPERATIVE "matmul_cooperative" 3 "matmul_parameters.wgsl" "matmul.wgsl" "tile_blocks.wgsl" "tile_cooperative.wgsl");
 shader!(MATMUL_ONE "matmul_one" 3 "matmul_parameters.wgsl" "matmul_one.wgsl");
 shader!(MATMUL_THIN "matmul_thin" 3 "matmul_parameters.wgsl" "matmul_thin.wgsl");
 shader!(MATMUL_SUM "matmul_sum" 2 "matmul_sum.wgsl");
@@ -37,8 +38,8 @@ shader!(SOFTMAX "softmax" 2 "combine.wgsl" "softmax.wgsl");
 shader!(NORMALIZE "normalize" 4 "combine.wgsl" "normalize.wgsl");
 shader!(NORMALIZE_INPUT "normalize_input" 5 "combine.wgsl" "normalize_input.wgsl");
 shader!(ATTENTION "attention" 5 "products.wgsl" "attention_scores.wgsl" "attention_rows.wgsl" "attention.wgsl");
-shader!(ATTENTION_QUERY "attention_query" 7 "products.wgsl" "attention_scores.wgsl" "attention_rows.wgsl" "attention_query.wgsl");
-shader!(ATTENTION_KEY "attention_key" 8 "products.wgsl" "attention_scores.wgsl" "attention_key.wgsl");
+shader!(ATTENTION_QUERY "attention_query" 7 "products.wgsl" "attention_scores.wgsl" "attention_rows.wgsl" "attention_kept.wgsl" "attention_query.wgsl");
+shader!(ATTENTION_KEY "attention_key" 8 "products.wgsl" "attention_scores.wgsl" "attention_kept.wgsl" "attention_key.wgsl");
 shader!(RECURRENT_STEPS "recurrent_steps" 6 "recurrent_cell.wgsl" "recurrent_forward.wgsl" "recurrent_steps.wgsl");
 shader!(RECURRENT_STEP "recurrent_step" 7 "products.wgsl" "recurrent_cell.wgsl" "recurrent_forward.wgsl" "recurrent_step.wgsl");
 shader!(RECURRENT_INPUT_STEPS "recurrent_input_steps" 8 "recurrent_cell.wgsl" "recurrent_backward.wgsl" "recurrent_input_steps.wgsl");
@@ -52,23 +53,27 @@ shader!(SEARCH_SORTED "searchsorted" 3 "searchsorted.wgsl");
 shader!(ASSIGN "assign" 2 "assign.wgsl");
 shader!(GATHER "gather" 4 "gather.wgsl" "pick.wgsl");
 shader!(SCATTER "scatter" 3 "scatter.wgsl");
-shader!(SCATTER_FEW "scatter_few" 5 "scatter_few.wgsl" "pick.wgsl");
+shader!(SCATTER_FEW "scatter_few" 5 "scatter_few.wgsl" "pick.wgsl" "quads.wgsl");
 shader!(SCATTER_KEYS "scatter_keys" 3 "scatter_keys.wgsl" "pick.wgsl");
 shader!(MAX_POOL "max_pool" 3 "pool.wgsl" "max_pool.wgsl");
-shader!(AVG_POOL "avg_pool" 2 "pool.wgsl" "avg_pool.wgsl");
-shader!(AVG_POOL_INPUT "avg_pool_input" 2 "pool.wgsl" "avg_pool_input.wgsl");
-shader!(MAX_POOL_INPUT "max_pool_input" 3 "pool.wgsl" "max_pool_input.wgsl");
-shader!(CONV_8X8 "conv_8x8" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_matrix.wgsl" "conv_blocks.wgsl" "tile_8x8.wgsl" "tile.wgsl");
-shader!(CONV_4X4 "conv_4x4" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_matrix.wgsl" "conv_blocks.wgsl" "tile_4x4.wgsl" "tile.wgsl");
-shader!(CONV_INPUT_8X8 "conv_input_8x8" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_8x8.wgsl" "tile.wgsl");
-shader!(CONV_INPUT_4X4 "conv_input_4x4" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_4x4.wgsl" "tile.wgsl");
-shader!(CONV_WEIGHT_8X8 "conv_weight_8x8" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_8x8.wgsl" "tile.wgsl");
-shader!(CONV_WEIGHT_4X4 "conv_weight_4x4" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_4x4.wgsl" "tile.wgsl");
+shader!(AVG_POOL "avg_pool" 2 "pool.wgsl" "avg_pool.wgsl" "quads.wgsl");
+shader!(AVG_POOL_INPUT "avg_pool_input" 2 "pool.wgsl" "avg_pool_input.wgsl" "quads.wgsl");
+shader!(MAX_POOL_INPUT "max_pool_input" 3 "pool.wgsl" "max_pool_input.wgsl" "quads.wgsl");
+shader!(CONV_8X8 "conv_8x8" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_matrix.wgsl" "conv_blocks.wgsl" "tile_8x8.wgsl" "tile_blocks.wgsl" "tile.wgsl");
+shader!(CONV_4X4 "conv_4x4" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_matrix.wgsl" "conv_blocks.wgsl" "tile_4x4.wgsl" "tile_blocks.wgsl" "tile.wgsl");
+shader!(CONV_COOPERATIVE "conv_cooperative" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_matrix.wgsl" "conv_blocks.wgsl" "tile_blocks.wgsl" "tile_cooperative.wgsl");
+shader!(CONV_INPUT_8X8 "conv_input_8x8" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_8x8.wgsl" "tile_blocks.wgsl" "tile.wgsl");
+shader!(CONV_INPUT_4X4 "conv_input_4x4" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_4x4.wgsl" "tile_blocks.wgsl" "tile.wgsl");
+shader!(CONV_INPUT_COOPERATIVE "conv_input_cooperative" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_blocks.wgsl" "tile_cooperative.wgsl");
+shader!(CONV_WEIGHT_8X8 "conv_weight_8x8" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_8x8.wgsl" "tile_blocks.wgsl" "tile.wgsl");
+shader!(CONV_WEIGHT_4X4 "conv_weight_4x4" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_4x4.wgsl" "tile_blocks.wgsl" "tile.wgsl");
+shader!(CONV_WEIGHT_COOPERATIVE "conv_weight_cooperative" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_rows.wgsl" "conv_blocks.wgsl" "tile_blocks.wgsl" "tile_cooperative.wgsl");
 shader!(CONV_DIRECT "conv_direct" 3 "conv_parameters.wgsl" "conv.wgsl" "conv_direct.wgsl");
 shader!(CONV_INPUT_DIRECT "conv_input_direct" 3 "conv_parameters.wgsl" "conv_input.wgsl" "conv_direct.wgsl");
 shader!(CONV_WEIGHT_REDUCE "conv_weight_reduce" 3 "conv_parameters.wgsl" "conv_weight.wgsl" "conv_reduce.wgsl");
 shader!(CONV_DEPTHWISE "conv_depthwise" 3 "conv_depthwise.wgsl");
 shader!(NEIGHBOURS "neighbours" 1 "neighbours.wgsl");
+shader!(SUBGROUPS "subgroups" 1 "subgroups.wgsl");
 shader!(RANK "rank" 2 "rank.wgsl");
 shader!(RADIX_COUNT "radix_count" 2 "radix.wgsl" "radix_count.wgsl");
 shader!(RADIX_SCAN "radix_scan" 1 "radix_scan.wgsl");
@@ -131,6 +136,7 @@ pub fn all() -> Vec<(String, String)> {
             assign::variants(parameters),
             attention::variants(parameters),
             conv::variants(parameters),
+            cooperative::variants(parameters),
             generate::variants(parameters),
             index::variants(parameters),
             matmul::variants(parameters),

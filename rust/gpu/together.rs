@@ -4,7 +4,7 @@
 
 use super::pipeline::{Parameters, Source};
 use super::pointwise::{self, LANES, Structure, grid};
-use super::queue::Binding;
+use super::queue::{Binding, Recorded};
 use super::{prelude, wgsl};
 use crate::core::Result;
 use smallvec::SmallVec;
@@ -33,6 +33,10 @@ impl Bound {
     pub fn of(binding: &Binding<'_>) -> Bound {
         let Binding { raw, offset, size } = *binding;
         Bound { wgpu: raw.wgpu.clone(), id: raw.id, batch: raw.batch.clone(), offset, size }
+    }
+
+    pub fn recorded(&self) -> Recorded<'_> {
+        Recorded { wgpu: &self.wgpu, id: self.id, batch: &self.batch, offset: self.offset, size: self.size }
     }
 }
 

@@ -35,6 +35,7 @@ fn _adapters(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
             out.set_item("float16", adapter.float16)?;
             out.set_item("int64", adapter.int64)?;
             out.set_item("subgroups", adapter.subgroups)?;
+            out.set_item("cooperative", adapter.cooperative)?;
             out.set_item("rejection", listed.rejection)?;
             Ok(out)
         })

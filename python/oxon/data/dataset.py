@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from itertools import pairwise
 
-from .._core import Generator, Tensor, float32, float64, from_numpy, randperm, tensor
+from .._core import Generator, Tensor, float32, float64, from_numpy, int64, randperm, tensor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class Dataset:
 
     A subclass defines `__len__` and `__getitem__`. It need not derive from this class: lists, arrays and
     anything else with these two methods serve as well. A data set that can make a whole batch faster than
-    item by item also defines `batch(indices)`, where `indices` is a slice or a tensor `(B,)` of int64; the
-    loader then calls only that.
+    item by item also defines `batch(indices)`, where `indices` is a slice or a tensor `(B,)` of int64 on the
+    CPU; the loader then calls only that.
 
     >>> import oxon as ox
     >>> class Squares(ox.data.Dataset):
@@ -64,6 +64,15 @@ class Dataset:
 
     def __add__(self, other: Any) -> ConcatDataset:
         return ConcatDataset([self, other])
+
+
+def device_of(dataset: Any) -> str:
+    """Where a data set that gathers takes its indices: its tensors' device."""
+    if isinstance(dataset, Tensor):
+        return dataset.device
+    if isinstance(dataset, Subset):
+        return device_of(dataset.dataset)
+    return dataset.tensors[0].device if isinstance(dataset, TensorDataset) else "cpu"
 
 
 class TensorDataset(Dataset):
@@ -145,9 +154,12 @@ class Subset(Dataset):
         """`batch` of the data set underneath; AttributeError where that has none."""
         inner: Callable[[Any], Any] = self.dataset.batch
         if self._positions is None:
-            self._positions = as_tensor(self.indices) if self.indices else randperm(0)
+            home = device_of(self.dataset)
+            self._positions = tensor(self.indices, dtype=int64, device=home)
         positions = self._positions
-        return lambda indices: inner(positions[indices])
+        return lambda indices: inner(
+            positions[indices.to(positions.device) if isinstance(indices, Tensor) else indices]
+        )
 
     def __repr__(self) -> str:
         return f"Subset({len(self)} of {self.dataset!r})"
@@ -213,6 +225,6 @@ def random_split(
         counts = [int(size * fraction + 1e-9) for fraction in lengths]
         for part in range(size - sum(counts)):
             counts[part % len(counts)] += 1
-    order = randperm(size, generator=generator).tolist()
+    order = randperm(size, generator=generator, device="cpu").tolist()
     ends = [sum(counts[:part]) for part in range(len(counts) + 1)]
     return [Subset(dataset, order[start:end]) for start, end in pairwise(ends)]

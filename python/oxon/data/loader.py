@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._core import Generator, Tensor, float64, flush, from_numpy, randint, randperm, stack, tensor
-from .dataset import TensorDataset, as_tensor
+from .dataset import TensorDataset, as_tensor, device_of
 from .nested import tensors_of
 from .transforms import Transform
 
@@ -155,9 +155,8 @@ class DataLoader:
         self.epoch = 0
         self._gather: Callable[[Any], Any] | None = None
         if collate_fn is None:
-            self._gather = (
-                dataset.__getitem__ if isinstance(dataset, Tensor) else getattr(dataset, "batch", None)
-            )
+            gather = dataset.__getitem__ if isinstance(dataset, Tensor) else getattr(dataset, "batch", None)
+            self._gather = gather
         in_memory = self._gather is not None and transform is None
         self.num_workers = (0 if in_memory else 1) if num_workers is None else num_workers
 
@@ -191,9 +190,9 @@ class DataLoader:
 
     def _epoch_seed(self) -> int:
         if self.generator is not None:
-            return int(randint(0, 2**62, (1,), generator=self.generator).item())
+            return int(randint(0, 2**62, (1,), generator=self.generator, device="cpu").item())
         if self.seed is None:
-            self.seed = int(randint(0, 2**62, (1,)).item())
+            self.seed = int(randint(0, 2**62, (1,), device="cpu").item())
         return _mix(self.seed, self.epoch)
 
     def _indices(self, seed: int) -> Iterator[Any]:
@@ -211,7 +210,9 @@ class DataLoader:
         size = len(self.dataset)
         order: Any = None
         if self.shuffle:
-            order = randperm(size, generator=Generator(seed))
+            # Where the data is, whatever the default device of this thread: a worker's is its own.
+            home = "cpu" if self._gather is None else device_of(self.dataset)
+            order = randperm(size, generator=Generator(seed), device=home)
             if self._gather is None:
                 order = order.tolist()
         for start in range(0, size, self.batch_size):
@@ -224,7 +225,7 @@ class DataLoader:
                 yield range(start, stop) if self._gather is None else slice(start, stop)
 
     def _order(self, indices: list[int]) -> Any:
-        return indices if self._gather is None else tensor(indices)
+        return indices if self._gather is None else tensor(indices, device=device_of(self.dataset))
 
     def _batch(self, number: int, indices: Any, seed: int) -> Any:
         if self._gather is not None:

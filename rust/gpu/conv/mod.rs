@@ -225,7 +225,7 @@ impl<'a> Sizes<'a> {
         let groups = self.conv.groups;
         let length = if way == Way::Input { area(self.size) } else { area(self.out) };
         let rows = images.len() * groups * extent.m;
-        let (work, parts, each) = self.choose(shared, way, &extent, rows * length);
+        let (work, parts, each) = self.choose(shared, way, &extent, rows * length, [a.dtype, b.dtype]);
         let call = |parts: usize, tail: &Tail<'_>| {
             let call =
                 parameters::Call { sizes: self, way, work, extent: &extent, a, b, images: images.clone() };
@@ -244,11 +244,18 @@ impl<'a> Sizes<'a> {
 
     /// How a product is made, and into how many parts of how many steps its sum is split, `results` being what
     /// each part leaves.
-    fn choose(&self, shared: &Shared, way: Way, extent: &Extent, results: usize) -> (Work, usize, usize) {
+    fn choose(
+        &self,
+        shared: &Shared,
+        way: Way,
+        extent: &Extent,
+        results: usize,
+        dtypes: [DType; 2],
+    ) -> (Work, usize, usize) {
         let narrow = extent.m.min(extent.n) < NARROW;
         let window = self.window.iter().all(|&size| size <= 9);
         let turned = self.conv.stride == [1, 1] && self.filters == 1;
-        let choice = choose(*extent, 4, card(shared));
+        let choice = choose(*extent, 4, card(shared, dtypes));
         let (tile, mut parts) = match choice.rung {
             Rung::Tile(tile) => (tile, choice.parts),
             _ => (super::matmul::choice::TILES[2], choice.parts),
@@ -294,7 +301,10 @@ impl<'a> Sizes<'a> {
         let tail = Tail { dtype: dw.dtype, ..none };
         let choices: Vec<(Work, usize, usize)> = pieces
             .iter()
-            .map(|images| self.choose(shared, way, &self.product(way, images.len()), count))
+            .map(|images| {
+                let extent = self.product(way, images.len());
+                self.choose(shared, way, &extent, count, [dy.dtype, x.dtype])
+            })
             .collect();
         let parts: usize = choices.iter().map(|(_, parts, _)| parts).sum();
         if parts == 0 {

@@ -4,16 +4,18 @@ use super::{Images, Sizes, area};
 use crate::bail;
 use crate::core::{DType, Result};
 use crate::gpu::View;
+use crate::gpu::cooperative::Matrices;
 use crate::gpu::device::Shared;
 use crate::gpu::ending::{Ending, Tail};
-use crate::gpu::matmul::choice::{Sizes as Extent, TILES, Tile};
-use crate::gpu::matmul::parameters::{Reads, block, operand, tile_constants};
+use crate::gpu::matmul::choice::{Sizes as Extent, Sums, TILES, Tile};
+use crate::gpu::matmul::parameters::{Reads, block, operand, tile_constants, tile_head};
 use crate::gpu::pipeline::{Parameters, Source};
 use crate::gpu::pointwise::{LANES, Window, grid};
 use crate::gpu::rows::{self, Launch};
 use crate::gpu::shaders::{
-    CONV_4X4, CONV_8X8, CONV_DEPTHWISE, CONV_DIRECT, CONV_INPUT_4X4, CONV_INPUT_8X8, CONV_INPUT_DIRECT,
-    CONV_WEIGHT_4X4, CONV_WEIGHT_8X8, CONV_WEIGHT_REDUCE, Shader,
+    CONV_4X4, CONV_8X8, CONV_COOPERATIVE, CONV_DEPTHWISE, CONV_DIRECT, CONV_INPUT_4X4, CONV_INPUT_8X8,
+    CONV_INPUT_COOPERATIVE, CONV_INPUT_DIRECT, CONV_WEIGHT_4X4, CONV_WEIGHT_8X8, CONV_WEIGHT_COOPERATIVE,
+    CONV_WEIGHT_REDUCE, Shader,
 };
 
 /// Elements to a workgroup of the kernel that makes them one by one.
@@ -230,27 +232,17 @@ impl Variant {
     fn shader(&self) -> &'static Shader {
         match (self.way, self.work) {
             (_, Work::Depthwise) => &CONV_DEPTHWISE,
-            (Way::Forward, Work::Tile(tile)) => {
-                if tile.eight {
-                    &CONV_8X8
-                } else {
-                    &CONV_4X4
-                }
-            }
-            (Way::Input, Work::Tile(tile)) => {
-                if tile.eight {
-                    &CONV_INPUT_8X8
-                } else {
-                    &CONV_INPUT_4X4
-                }
-            }
-            (Way::Weight, Work::Tile(tile)) => {
-                if tile.eight {
-                    &CONV_WEIGHT_8X8
-                } else {
-                    &CONV_WEIGHT_4X4
-                }
-            }
+            (way, Work::Tile(tile)) => match (way, tile.sums) {
+                (Way::Forward, Sums::Four) => &CONV_4X4,
+                (Way::Forward, Sums::Eight) => &CONV_8X8,
+                (Way::Forward, Sums::Matrices(_)) => &CONV_COOPERATIVE,
+                (Way::Input, Sums::Four) => &CONV_INPUT_4X4,
+                (Way::Input, Sums::Eight) => &CONV_INPUT_8X8,
+                (Way::Input, Sums::Matrices(_)) => &CONV_INPUT_COOPERATIVE,
+                (Way::Weight, Sums::Four) => &CONV_WEIGHT_4X4,
+                (Way::Weight, Sums::Eight) => &CONV_WEIGHT_8X8,
+                (Way::Weight, Sums::Matrices(_)) => &CONV_WEIGHT_COOPERATIVE,
+            },
             (Way::Forward, _) => &CONV_DIRECT,
             (Way::Input, _) => &CONV_INPUT_DIRECT,
             (Way::Weight, _) => &CONV_WEIGHT_REDUCE,
@@ -259,7 +251,8 @@ impl Variant {
 
     fn constants(&self, ending: &Ending<'_>) -> Result<String> {
         let Variant { way, work, dtypes: [a, b], window: [r, s], quads_of_a } = *self;
-        let mut text = ending.fields(&FIELDS) + &ending.text()?;
+        let head = if let Work::Tile(tile) = work { tile_head(tile) } else { String::new() };
+        let mut text = head + &ending.fields(&FIELDS) + &ending.text()?;
         let singles = Reads::Singles { along: false };
         let of_a = match (way, work) {
             (Way::Forward, Work::Tile(_)) if quads_of_a => Reads::QuadsAlong,
@@ -319,9 +312,9 @@ pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
     let mut all = vec![];
     for dtype in [DType::F16, DType::BF16, DType::F32] {
         for way in [Way::Forward, Way::Input, Way::Weight] {
-            let works =
-                TILES.into_iter().map(Work::Tile).chain([Work::Direct, Work::Reduce, Work::Depthwise]);
-            for work in works {
+            let matrices = Matrices::SAMPLES.into_iter().filter(|_| dtype == DType::F16);
+            let tiles = TILES.into_iter().chain(matrices.map(Tile::of_matrices)).map(Work::Tile);
+            for work in tiles.chain([Work::Direct, Work::Reduce, Work::Depthwise]) {
                 for quads in [false, true] {
                     let possible = match work {
                         Work::Tile(_) => true,

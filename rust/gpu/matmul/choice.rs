@@ -2,6 +2,7 @@
 //! the product's shape and by how much of the card it fills. Nothing here touches the device.
 
 use crate::gpu::adapter::Kind;
+use crate::gpu::cooperative::Matrices;
 
 /// Sizes of one product of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(in crate::gpu) struct Card {
     /// Invocations of a workgroup, and bytes of its memory.
     pub lanes: u32,
     pub shared: u32,
+    /// What its subgroups multiply together of operands like these.
+    pub cooperative: Option<Matrices>,
 }
 
 /// A kernel of the ladder.
@@ -31,14 +34,24 @@ pub(in crate::gpu) enum Rung {
     Tile(Tile),
 }
 
-/// How a workgroup makes a tile; see `shaders/tile.wgsl`.
+/// How a workgroup makes a tile; see `shaders/tile.wgsl` and `shaders/tile_cooperative.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::gpu) struct Tile {
     /// Rows and columns.
     pub size: usize,
     pub lanes: usize,
-    /// Whether an invocation keeps 8 × 8 sums, or 4 × 4.
-    pub eight: bool,
+    pub sums: Sums,
+}
+
+/// Where a workgroup keeps its sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::gpu) enum Sums {
+    /// 4 × 4 in the registers of an invocation.
+    Four,
+    /// 8 × 8.
+    Eight,
+    /// Cooperative matrices of subgroups.
+    Matrices(Matrices),
 }
 
 impl Tile {
@@ -48,13 +61,22 @@ impl Tile {
     }
 
     /// Bytes of workgroup memory for values of a size.
-    fn shared(self, value: usize) -> usize {
-        2 * self.strip() * (self.size / 4 + 1) * 4 * value
+    pub fn shared(self, value: usize) -> usize {
+        match self.sums {
+            Sums::Matrices(matrices) => 4 * self.strip() * (self.size + 8) + 4 * matrices.results(),
+            _ => 2 * self.strip() * (self.size / 4 + 1) * 4 * value,
+        }
     }
 
-    /// Its place in kernels' keys and names.
+    /// Its place in kernels' keys.
     pub fn number(self) -> u32 {
-        self.size as u32
+        let matrices = if let Sums::Matrices(matrices) = self.sums { matrices.number() } else { 0 };
+        self.size as u32 | matrices << 16
+    }
+
+    /// The tile that half floats are multiplied in by subgroups together.
+    pub fn of_matrices(matrices: Matrices) -> Tile {
+        Tile { size: 128, lanes: 256, sums: Sums::Matrices(matrices) }
     }
 }
 
@@ -66,9 +88,9 @@ pub(in crate::gpu) struct Choice {
 }
 
 pub(in crate::gpu) const TILES: [Tile; 3] = [
-    Tile { size: 128, lanes: 256, eight: true },
-    Tile { size: 64, lanes: 64, eight: true },
-    Tile { size: 32, lanes: 64, eight: false },
+    Tile { size: 128, lanes: 256, sums: Sums::Eight },
+    Tile { size: 64, lanes: 64, sums: Sums::Eight },
+    Tile { size: 32, lanes: 64, sums: Sums::Four },
 ];
 
 /// Rows or columns of a thin product.
@@ -93,6 +115,7 @@ pub(in crate::gpu) fn units(kind: Kind) -> usize {
 /// The speed of a unit on a tile beside the largest: small tiles read more for each multiply-add.
 fn rate(tile: Tile, kind: Kind) -> f64 {
     match (tile.size, kind) {
+        _ if matches!(tile.sums, Sums::Matrices(_)) => 6.0,
         // Invocations of software are lanes of a vector, and registers lie in memory.
         (_, Kind::Software) => 1.0,
         (128, _) => 1.0,
@@ -124,7 +147,7 @@ pub(in crate::gpu) fn choose(sizes: Sizes, value: usize, card: Card) -> Choice {
         return Choice { rung: Rung::Thin, parts: if worth { parts } else { 1 } };
     }
     let mut best = (f64::INFINITY, Choice { rung: Rung::Tile(TILES[2]), parts: 1 });
-    for tile in TILES {
+    for tile in TILES.into_iter().chain(card.cooperative.map(Tile::of_matrices)) {
         if tile.lanes > card.lanes as usize || tile.shared(value) > card.shared as usize {
             continue;
         }
@@ -146,7 +169,7 @@ mod tests {
     use super::*;
 
     fn chosen(kind: Kind, m: usize, n: usize, k: usize, batches: usize) -> (usize, usize) {
-        let card = Card { kind, lanes: 256, shared: 32 << 10 };
+        let card = Card { kind, lanes: 256, shared: 32 << 10, cooperative: None };
         let choice = choose(Sizes { m, n, k, batches }, 4, card);
         let size = match choice.rung {
             Rung::One | Rung::Thin => 0,
@@ -175,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_card_without_room_for_a_tile_gets_a_smaller_one() {
-        let card = Card { kind: Kind::Discrete, lanes: 128, shared: 16 << 10 };
+        let card = Card { kind: Kind::Discrete, lanes: 128, shared: 16 << 10, cooperative: None };
         let choice = choose(Sizes { m: 4096, n: 4096, k: 4096, batches: 1 }, 4, card);
         assert_eq!(choice.rung, Rung::Tile(TILES[1]));
         // 64-bit integers are no elements of vectors, which tiles are made of.
@@ -183,10 +206,25 @@ mod tests {
     }
 
     #[test]
+    fn subgroups_multiply_what_fills_their_tile() {
+        let matrices = Matrices { size: 16, patches: 8 };
+        let card = Card { kind: Kind::Discrete, lanes: 256, shared: 32 << 10, cooperative: Some(matrices) };
+        let rung = |m, n, k| choose(Sizes { m, n, k, batches: 1 }, 4, card).rung;
+        assert_eq!(rung(4096, 4096, 4096), Rung::Tile(Tile::of_matrices(matrices)));
+        assert_eq!(rung(16, 16, 1 << 16), Rung::Tile(TILES[2]));
+        assert_eq!(rung(1, 4096, 4096), Rung::Thin);
+        let small = Card { shared: 16 << 10, ..card };
+        assert_ne!(
+            choose(Sizes { m: 4096, n: 4096, k: 64, batches: 1 }, 4, small).rung,
+            rung(4096, 4096, 64)
+        );
+    }
+
+    #[test]
     fn every_tile_has_a_block_for_every_invocation() {
         for tile in TILES {
             assert_eq!(2 * (tile.size / 4) * (tile.strip() / 4), tile.lanes);
-            let per_lane = if tile.eight { 64 } else { 16 };
+            let per_lane = if tile.sums == Sums::Eight { 64 } else { 16 };
             assert_eq!(tile.size * tile.size, tile.lanes * per_lane);
         }
     }

@@ -5,14 +5,17 @@
 pub(super) mod choice;
 pub(super) mod parameters;
 
-use self::choice::{Card, Choice, Rung, Sizes, TILES, choose, units};
+use self::choice::{Card, Choice, Rung, Sizes, Sums, TILES, Tile, choose, units};
 use self::parameters::{Operands, Reads, Thin};
+use super::cooperative::Matrices;
 use super::device::{Device, Shared};
 use super::ending::{Ending, Tail, summed};
 use super::pipeline::{Parameters, Source};
 use super::pointwise::{Window, grid};
 use super::rows::{self, Launch, Space};
-use super::shaders::{MATMUL_4X4, MATMUL_8X8, MATMUL_ONE, MATMUL_SUM, MATMUL_THIN, Shader};
+use super::shaders::{
+    MATMUL_4X4, MATMUL_8X8, MATMUL_COOPERATIVE, MATMUL_ONE, MATMUL_SUM, MATMUL_THIN, Shader,
+};
 use super::wgsl::{self, Type};
 use super::{Out, View};
 use crate::bail;
@@ -57,12 +60,13 @@ pub(super) fn run_as(
     super::pointwise::run("matmul", fused, &operands, &[*out])
 }
 
-/// What [`choose`] may know of a device.
-pub(super) fn card(shared: &Shared) -> Card {
+/// What [`choose`] may know of a device for operands of two dtypes.
+pub(super) fn card(shared: &Shared, dtypes: [DType; 2]) -> Card {
     Card {
         kind: shared.adapter.kind,
         lanes: shared.limits.max_compute_invocations_per_workgroup,
         shared: shared.limits.max_compute_workgroup_storage_size,
+        cooperative: shared.cooperative.filter(|_| dtypes == [DType::F16; 2]),
     }
 }
 
@@ -167,7 +171,9 @@ impl Call<'_> {
         let Some(windows) = windows else {
             return self.halves(part, axes.outermost);
         };
-        let mut choice = self.forced.unwrap_or_else(|| choose(sizes, self.sum.size(), card(shared)));
+        let mut choice = self
+            .forced
+            .unwrap_or_else(|| choose(sizes, self.sum.size(), card(shared, [self.a.dtype, self.b.dtype])));
         let of_part = batches * m * n * self.sum.size();
         let room = PARTS.min(shared.limits.max_storage_buffer_binding_size as usize);
         choice.parts = choice.parts.min(room / of_part).min(k.div_ceil(16)).max(1);
@@ -381,8 +387,12 @@ impl Thin {
     }
 }
 
-fn tile_shader(tile: choice::Tile) -> &'static Shader {
-    if tile.eight { &MATMUL_8X8 } else { &MATMUL_4X4 }
+fn tile_shader(tile: Tile) -> &'static Shader {
+    match tile.sums {
+        Sums::Four => &MATMUL_4X4,
+        Sums::Eight => &MATMUL_8X8,
+        Sums::Matrices(_) => &MATMUL_COOPERATIVE,
+    }
 }
 
 /// All variants of the shaders of this file that differ in more than a dtype, and each dtype once.
@@ -423,14 +433,12 @@ pub(super) fn variants(parameters: Parameters) -> Vec<(String, Source)> {
                 for (n, reads) in ways.into_iter().enumerate() {
                     // Each way once for a, and once for b.
                     let operands = Operands { dtypes: [dtype; 2], reads: [reads, ways[(n + 1) % 4]] };
-                    for tile in TILES.into_iter().filter(|tile| tile.size != 64 || n == 0) {
+                    let tiles = TILES.into_iter().filter(|tile| tile.size != 64 || n == 0);
+                    let matrices = Matrices::SAMPLES.into_iter().filter(|_| dtype == DType::F16);
+                    for tile in tiles.chain(matrices.map(Tile::of_matrices)) {
                         let text = parameters::tiled(tile, &operands, &out(2));
-                        add(
-                            name(&format!("matmul {} {reads:?}", tile.size)),
-                            tile_shader(tile),
-                            bindings,
-                            text,
-                        );
+                        let shader = tile_shader(tile);
+                        add(name(&format!("{} {tile:?} {reads:?}", shader.name)), shader, bindings, text);
                     }
                     if quads {
                         continue;

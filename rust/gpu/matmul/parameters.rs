@@ -1,8 +1,9 @@
 //! What specialises the shaders of products: how each operand is read, in which tile, and how sums end. The
 //! texts that the shaders' headers say come from the host are made here.
 
-use super::choice::{THIN, Tile};
+use super::choice::{Sums, THIN, Tile};
 use crate::core::{DType, Layout, Result};
+use crate::gpu::cooperative::Matrices;
 use crate::gpu::ending::Ending;
 use crate::gpu::rows::binding;
 use crate::gpu::wgsl::{self, Type};
@@ -92,7 +93,8 @@ impl Operands {
 
 /// The constants of a kernel of tiles.
 pub(super) fn tiled(tile: Tile, operands: &Operands, ending: &Ending<'_>) -> Result<String> {
-    let mut text = ending.fields(&FIELDS) + &ending.text()? + &tile_constants(tile, operands.reads);
+    let mut text =
+        tile_head(tile) + &ending.fields(&FIELDS) + &ending.text()? + &tile_constants(tile, operands.reads);
     for (i, (name, across)) in [("a", "m"), ("b", "n")].into_iter().enumerate() {
         text += &operand(name, i, operands.dtypes[i], operands.reads[i], true);
         text += &block(name, across, operands.reads[i]);
@@ -100,13 +102,21 @@ pub(super) fn tiled(tile: Tile, operands: &Operands, ending: &Ending<'_>) -> Res
     Ok(text)
 }
 
-/// What `tile.wgsl` wants to know.
+/// What stands before anything else in a kernel of tiles.
+pub(in crate::gpu) fn tile_head(tile: Tile) -> String {
+    let head = if let Sums::Matrices(_) = tile.sums { Matrices::HEAD } else { "" };
+    head.into()
+}
+
+/// What `tile.wgsl` wants to know, or `tile_cooperative.wgsl`.
 pub(in crate::gpu) fn tile_constants(tile: Tile, reads: [Reads; 2]) -> String {
     let [a, b] = reads.map(Reads::along);
     let (size, lanes, strip) = (tile.size, tile.lanes, tile.strip());
+    let matrices =
+        if let Sums::Matrices(matrices) = tile.sums { matrices.constants(size) } else { String::new() };
     format!(
         "const TILE: u32 = {size}u;\nconst LANES: u32 = {lanes}u;\nconst STRIP: u32 = {strip}u;\n\
-         const A_ALONG_K: bool = {a};\nconst B_ALONG_K: bool = {b};\n"
+         const A_ALONG_K: bool = {a};\nconst B_ALONG_K: bool = {b};\n{matrices}"
     )
 }
 

@@ -220,3 +220,43 @@ fn extreme_scores() {
         );
     }
 }
+
+/// Few queries, many keys: in parts, the last of which is shorter.
+#[test]
+fn few_queries_see_keys_in_parts() {
+    let Some(full) = device() else { return };
+    // A device of its own, since the others' dispatches are not counted.
+    let own = Device::create(device::place_of(&full).unwrap(), "", false).unwrap();
+    let dispatches = |case: Case| {
+        let [q, k] = [([case.heads, case.queries, case.size], 1), ([case.heads, case.keys, case.size], 2)]
+            .map(|(shape, seed)| {
+                Tensor::new(&own, DType::F32, &shape, &floats(&noise(shape.iter().product(), seed)))
+            });
+        let (out, lse) = ([case.heads, case.queries, case.size], [case.heads, case.queries]);
+        let kernel = Kernel::Attention { causal: case.causal, scale: 1.0 };
+        let before = own.shared().recorder().dispatches;
+        run_all(&own, &kernel, &[&q, &k, &k], &[(&out, DType::F32), (&lse, DType::F32)]).unwrap();
+        own.shared().recorder().dispatches - before
+    };
+    assert_eq!(dispatches(case([1, 3, 700, 8, 8], true)), 1);
+    assert_eq!(dispatches(case([1, 3, 300, 8, 8], false)), 1);
+    let in_parts = dispatches(case([1, 3, 700, 8, 8], false));
+    assert!(in_parts > 1 || full.adapter().kind != Kind::Software, "{in_parts}");
+    for device in devices() {
+        for dtype in [DType::F32, DType::F16] {
+            let of = |[heads, rows, columns]: [usize; 3], seed| {
+                let count = heads * rows * columns;
+                let mut t = Tensor::new(device, dtype, &[rows, heads, columns], &floats(&noise(count, seed)));
+                t.layout = t.layout.permute(&[1, 0, 2]);
+                t
+            };
+            let long = case([1, 3, 1100, 12, 20], false);
+            check(device, long, dtype, None, &of);
+            // Whole parts are not seen, and of the last query none.
+            let mut mask: Vec<f32> = noise(3 * 1100, 5).iter().map(|x| 3.0 * x).collect();
+            mask[..600].fill(f32::NEG_INFINITY);
+            mask[2 * 1100..].fill(f32::NEG_INFINITY);
+            check(device, long, dtype, Some(&mask), &of);
+        }
+    }
+}

@@ -40,7 +40,7 @@ fn near(got: &Tensor, want: &[f64], size: &[f64], dtype: DType, what: &dyn std::
     }
 }
 
-fn check(device: &Device, conv: Conv2d, x: [usize; 4], w: [usize; 4], dtype: DType) {
+pub(super) fn check(device: &Device, conv: Conv2d, x: [usize; 4], w: [usize; 4], dtype: DType) {
     let y = conv.output("conv", &x.into(), &w.into()).unwrap();
     let (of_x, of_w) = (turned(random(device, dtype, &x, 1)), turned(random(device, dtype, &w, 2)));
     let of_dy = turned(random(device, dtype, &y, 3));
@@ -159,4 +159,24 @@ fn images_larger_than_a_binding() {
     let dx = run_on(&device, &Kernel::ConvInput { conv }, &[&ones, &w], &x, DType::F32).unwrap();
     let total: f64 = dx.numbers().into_iter().map(Number::float).sum();
     assert!((total - 2.0 * want * 36.0 * 65536.0).abs() < 1.0, "{total}");
+}
+
+#[test]
+fn a_plane_larger_than_a_binding_says_so() {
+    let Some(device) = narrow() else { return };
+    let (x, y, w) = ([1, 1, 600, 600], [1, 8, 598, 598], [8, 1, 3, 3]);
+    let conv = Conv2d { stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups: 1 };
+    let ones = |shape: &[usize]| {
+        run_on(&device, &Kernel::Fill(crate::core::Scalar::Float(1.0)), &[], shape, DType::F32).unwrap()
+    };
+    let (of_x, of_w, of_y) = (ones(&x), ones(&w), ones(&y));
+    for (kernel, operands, shape) in [
+        (Kernel::Conv { conv, epilogue: None }, [&of_x, &of_w], &y),
+        (Kernel::ConvInput { conv }, [&of_y, &of_w], &x),
+        (Kernel::ConvWeight { conv }, [&of_x, &of_y], &w),
+    ] {
+        let error = run_on(&device, &kernel, &operands, shape, DType::F32).err().unwrap().to_string();
+        assert!(error.contains("an image of") && error.contains("does not fit"), "{error}");
+    }
+    assert_eq!(ones(&[3]).numbers(), [Number::Float(1.0); 3]);
 }

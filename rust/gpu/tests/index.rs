@@ -10,7 +10,9 @@ use crate::ir::kernel::Scatter;
 pub fn devices() -> Vec<Device> {
     let Some(full) = device() else { return vec![] };
     let at = device::place_of(&full).unwrap();
-    ["", "immediates,int64,float16,subgroups"].map(|without| Device::create(at, without).unwrap()).into()
+    ["", "immediates,int64,float16,subgroups"]
+        .map(|without| Device::create(at, without, false).unwrap())
+        .into()
 }
 
 /// What elements of every width may hold, small enough that sums of a few are exact in every dtype.

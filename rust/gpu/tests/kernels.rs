@@ -419,7 +419,7 @@ fn samples() -> Vec<Kernel> {
 fn all_kernels_are_known() {
     let Some(device) = device() else { return };
     // Its own: the operands make bad indices.
-    let device = Device::create(device::place_of(&device).unwrap(), "").unwrap();
+    let device = Device::create(device::place_of(&device).unwrap(), "", false).unwrap();
     for kernel in samples() {
         let x = Tensor::new(&device, DType::F32, &[1; 4], &floats(&[1.0]));
         if let Err(error) = run_on(&device, &kernel, &[&x, &x, &x], &[1; 4], DType::F32) {

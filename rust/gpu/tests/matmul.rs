@@ -3,7 +3,9 @@
 
 use super::kernels::{all, check_product_as, matrix, product};
 use super::*;
-use crate::gpu::matmul::choice::{Choice, Rung, TILES};
+use crate::gpu::cooperative::Matrices;
+use crate::gpu::matmul::choice::{Choice, Rung, TILES, Tile};
+use crate::ir::conv::Conv2d;
 
 fn rungs(m: usize, n: usize) -> Vec<Rung> {
     let mut rungs: Vec<Rung> = TILES.into_iter().map(Rung::Tile).collect();
@@ -122,4 +124,41 @@ fn infinities_stay_in_their_rows_and_sums_in_parts_repeat() {
             assert!(last.replace(bytes.clone()).is_none_or(|last| last == bytes));
         }
     }
+}
+
+/// Mesa has cooperative matrices in software from its version 26 on; see docs/devices.md.
+#[test]
+fn tiles_of_cooperative_matrices() {
+    let Some(full) = device() else { return };
+    let at = device::place_of(&full).unwrap();
+    let device = Device::create(at, "", true).unwrap();
+    let Some(matrices) = device.shared().cooperative else {
+        assert_eq!(adapters().unwrap()[at].adapter.cooperative, 0, "their trial has failed");
+        eprintln!("skipped: {} has no cooperative matrices", device.adapter());
+        return;
+    };
+    let (none, masked) = (Device::create(at, "", false), Device::create(at, "float16", true));
+    assert!([none, masked].into_iter().all(|device| device.unwrap().shared().cooperative.is_none()));
+    for (m, k, n) in [(132, 40, 136), (67, 33, 130), (260, 100, 300), (5, 0, 7)] {
+        for transposes in 0..4 {
+            let a = matrix(&device, DType::F16, &[m, k], transposes & 1 == 1, 1);
+            let b = matrix(&device, DType::F16, &[k, n], transposes & 2 == 2, 2);
+            // As many patches as subgroups, more and fewer.
+            for patches in [matrices.patches, 2 * matrices.patches, matrices.patches / 2] {
+                let rung = Rung::Tile(Tile::of_matrices(Matrices { patches, ..matrices }));
+                for parts in [1, 3] {
+                    check_product_as(Some(Choice { rung, parts }), &device, &a, &b, DType::F16);
+                }
+            }
+        }
+    }
+    // Without a choice of the test's: products, and convolutions with their gradients.
+    let [a, b] = [1, 2].map(|seed| matrix(&device, DType::F16, &[2, 128, 128], false, seed));
+    check_product_as(None, &device, &a, &b, DType::F16);
+    let conv = Conv2d { stride: [1; 2], padding: [1; 2], dilation: [1; 2], groups: 1 };
+    super::conv::check(&device, conv, [1, 12, 12, 12], [128, 12, 3, 3], DType::F16);
+    let used = |shader: &str| device.shared().pipelines.names().contains(&shader);
+    assert!(
+        ["matmul", "conv", "conv_weight"].map(|shader| used(&format!("{shader}_cooperative"))) == [true; 3]
+    );
 }

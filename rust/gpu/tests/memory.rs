@@ -160,7 +160,7 @@ fn too_much_memory_is_an_error() {
 fn optional_features_are_optional() {
     let Some(full) = device() else { return };
     let at = device::place_of(&full).unwrap();
-    let device = Device::create(at, "immediates,int64,float16,subgroups").unwrap();
+    let device = Device::create(at, "immediates,int64,float16,subgroups", false).unwrap();
     assert!(!device.adapter().int64 && device.shared().immediates == 0);
     let values = noise(1000, 1);
     let mut x = Tensor::new(&device, DType::F32, &[1000], &floats(&values));
@@ -173,13 +173,13 @@ fn optional_features_are_optional() {
     }
     let error = run_on(&device, &Kernel::Fill(Scalar::Int(1)), &[], &[4], DType::F64).err().unwrap();
     assert!(error.to_string().contains("float64"), "{error}");
-    assert!(Device::create(at, "magic").is_err());
+    assert!(Device::create(at, "magic", false).is_err());
 }
 
 #[test]
 fn a_limit_holds_and_names_the_largest_holders() {
     let Some(full) = device() else { return };
-    let device = Device::create(device::place_of(&full).unwrap(), "").unwrap();
+    let device = Device::create(device::place_of(&full).unwrap(), "", false).unwrap();
     device.set_limit(Some(10 << 20));
     let held: Vec<Buffer> = [4 << 20, 1 << 20, 1 << 20].map(|bytes| device.alloc(bytes).unwrap()).into();
     let error = device.alloc(5 << 20).err().unwrap();
@@ -203,7 +203,7 @@ fn a_limit_holds_and_names_the_largest_holders() {
 fn a_lost_device_says_so_and_another_can_be_opened() {
     let Some(full) = device() else { return };
     let at = device::place_of(&full).unwrap();
-    let device = Device::create(at, "").unwrap();
+    let device = Device::create(at, "", false).unwrap();
     let x = device.upload(&[1, 2, 3, 4]).unwrap();
     device.lose();
     assert!(device.synchronize().is_err());
@@ -212,7 +212,7 @@ fn a_lost_device_says_so_and_another_can_be_opened() {
         let error = error.unwrap().to_string();
         assert!(error.contains("was lost") && error.contains(&device.adapter().name), "{error}");
     }
-    let later = Device::create(at, "").unwrap();
+    let later = Device::create(at, "", false).unwrap();
     let out = later.alloc(4).unwrap();
     let (shape, layout) = (Shape::new(&[1]), Layout::contiguous(Shape::new(&[1])));
     let (x, out) = (

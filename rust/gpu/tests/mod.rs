@@ -46,7 +46,7 @@ fn devices() -> &'static [Device] {
     ALL.get_or_init(|| {
         let Some(full) = device() else { return vec![] };
         let at = device::place_of(&full).unwrap();
-        let without = |features| Device::create(at, features).unwrap();
+        let without = |features| Device::create(at, features, false).unwrap();
         vec![full, without("subgroups"), without("immediates,int64,float16,subgroups")]
     })
 }
@@ -54,7 +54,7 @@ fn devices() -> &'static [Device] {
 /// The device under test, binding no more than a megabyte at once.
 fn narrow() -> Option<Device> {
     let full = device()?;
-    Some(Device::create(device::place_of(&full).unwrap(), "bindings").unwrap())
+    Some(Device::create(device::place_of(&full).unwrap(), "bindings", false).unwrap())
 }
 
 /// A number of any dtype.

@@ -32,7 +32,7 @@ fn vector(device: &Device, count: usize, seed: u64) -> Tensor {
 /// A device that nobody else uses, so that its dispatches can be counted.
 fn own(without: &str) -> Option<Device> {
     let device = device()?;
-    Some(Device::create(device::place_of(&device).unwrap(), without).unwrap())
+    Some(Device::create(device::place_of(&device).unwrap(), without, false).unwrap())
 }
 
 #[test]

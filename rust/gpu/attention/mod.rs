@@ -2,15 +2,18 @@
 //! the queries is one pass, those of keys and values another, both from the logarithms that the forward pass kept, so
 //! that nothing is added up in an order that a device chooses. Heads, and then queries or keys, are taken in parts that
 //! can be bound and end in time; columns of results beyond those that lanes keep in registers, in passes of their own.
+//! `parts` divides the many keys of few queries.
 
-use super::device::Shared;
-use super::pipeline::{Parameters, Source};
-use super::pointwise::{Window, grid};
-use super::rows::{self, Launch, Space};
-use super::shaders::{ATTENTION, ATTENTION_KEY, ATTENTION_QUERY, Shader};
-use super::{Buffer, Out, View, items, products, reduce, wgsl};
+mod parts;
+
 use crate::bail;
 use crate::core::{DType, Layout, Result, Shape};
+use crate::gpu::device::Shared;
+use crate::gpu::pipeline::{Parameters, Source};
+use crate::gpu::pointwise::{Window, grid};
+use crate::gpu::rows::{self, Launch, Space};
+use crate::gpu::shaders::{ATTENTION, ATTENTION_KEY, ATTENTION_QUERY, Shader};
+use crate::gpu::{Buffer, Out, View, items, products, reduce, wgsl};
 use crate::ir::kernel::{Axes, Reduce};
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -19,6 +22,7 @@ use std::ops::Range;
 const TILE: usize = 32;
 /// Tiles that lanes keep in registers.
 const CHUNKS: usize = 4;
+const OP: &str = "attention";
 /// Multiply-adds of one dispatch.
 const MOST: usize = 1 << 33;
 
@@ -126,7 +130,6 @@ fn check(op: &str, shared: &Shared, inputs: &[View<'_>], wanted: usize) -> Resul
 /// q (…, L, E), k (…, S, E), v (…, S, V) and maybe what is added to the scores, (…, L, S), to (…, L, V) and the
 /// logarithms of the sums of exponentials, (…, L), in float32.
 pub(super) fn attention(causal: bool, scale: f64, inputs: &[View<'_>], outputs: &[Out<'_>]) -> Result<()> {
-    const OP: &str = "attention";
     let [out, lse] = outputs else { bail!(Device, "{OP}: has two results") };
     let shared = out.buffer.device().shared();
     check(OP, shared, inputs, 3)?;
@@ -134,17 +137,28 @@ pub(super) fn attention(causal: bool, scale: f64, inputs: &[View<'_>], outputs: 
     if out.dtype != DType::F32 && !sizes.value.is_multiple_of(4) {
         return rows::widened(OP, out, DType::F32, |out| attention(causal, scale, inputs, &[*out, *lse]));
     }
-    let mut operands = SmallVec::from_iter([
+    let mut operands: SmallVec<[_; 9]> = SmallVec::from_iter([
         operand("q", &inputs[0], Of::Queries),
         operand("k", &inputs[1], Of::Keys),
         operand("v", &inputs[2], Of::Keys),
     ]);
+    let heads = operands[0].heads().shape.count();
+    let parts = parts::count(shared.adapter.kind, causal, heads, sizes);
+    if parts > 1 {
+        return parts::run(parts, sizes, inputs, [out, lse]);
+    }
     operands.extend(inputs.get(3).map(|mask| operand("mask", mask, Of::Both)));
     operands.push(result("out", out, Of::Queries));
     operands.push(column(result("lse", lse, Of::Queries)));
-    let (mask, subgroup) = (inputs.len() > 3, shared.subgroup);
+    forward(shared, causal, sizes, operands)
+}
+
+/// The same for operands in the order in which the shader binds them.
+fn forward(shared: &Shared, causal: bool, sizes: Sizes, operands: SmallVec<[Operand<'_>; 9]>) -> Result<()> {
+    let mask = operands.iter().any(|operand| operand.name == "mask");
     for columns in slices(sizes.value, true) {
         let chunks = [columns.len().div_ceil(TILE).max(1), 0];
+        let subgroup = shared.subgroup;
         let pass = Pass { shader: &ATTENTION, rows: Of::Queries, causal, mask, chunks, subgroup };
         let call = Call { op: OP, shared, pass, sizes, columns: [columns.start, 0] };
         call.run(Part { operands: operands.clone(), rows: 0..sizes.queries })?;
@@ -415,7 +429,7 @@ impl Variant {
                 true => format!("fn {name}_of(base: Base) -> u32 {{ return base.{name}; }}\n"),
                 false => format!(
                     "fn {name}_of(base: Base) -> u32 {{ return 0u; }}\n\
-                     fn store_{name}(at: u32, quad: vec4<f32>, left: u32) {{}}\n"
+                     fn rows_of_{name}(t: Tile, base: u32, width: u32, row: u32, rows: u32, column: u32, lane: u32) {{}}\n"
                 ),
             };
         }
