@@ -17,6 +17,8 @@ use crate::cpu::work::try_parallel;
 
 /// Rows of the result that are computed side by side.
 const ROWS: usize = 4;
+/// Rows of the highest kernel that has a tile of its own.
+const HIGHEST: usize = 7;
 /// Multiplications that are worth a chunk of their own.
 const WORK: usize = 128 << 10;
 /// Elements of a plane with its border: more would leave the first two levels of cache.
@@ -156,14 +158,16 @@ impl<V: Simd> Plane<'_, V> {
                     let from = from.add(first * job.dilation[0] * width);
                     let w: [V; R] = std::array::from_fn(|r| tap(first + r, s));
                     // Row `i + r` of the input belongs to row `i` of the result.
-                    for row in 0..ROWS + R - 1 {
-                        let at = from.add(row * width);
-                        let x: [V; N] = std::array::from_fn(|v| V::load(at.add(v * V::LANES)));
-                        for r in 0..R {
-                            if let Some(sums) = row.checked_sub(r).and_then(|i| sums.get_mut(i)) {
-                                for (sum, x) in sums.iter_mut().zip(x) {
-                                    *sum = w[r].fma(x, *sum);
-                                }
+                    let x: [[V; N]; ROWS + HIGHEST - 1] = std::array::from_fn(|row| {
+                        std::array::from_fn(|v| match row < ROWS + R - 1 {
+                            true => V::load(from.add(row * width + v * V::LANES)),
+                            false => V::zero(),
+                        })
+                    });
+                    for r in 0..R {
+                        for i in 0..ROWS {
+                            for v in 0..N {
+                                sums[i][v] = w[r].fma(x[i + r][v], sums[i][v]);
                             }
                         }
                     }

@@ -4,15 +4,16 @@
 //! All three are sums of products over a pattern of offsets, so all three are made of one register tile
 //! (`tile`) that reads its factors through tables of offsets; the geometry, any stride, dilation,
 //! padding and groups, is in the tables alone. `planes` lays out the input so that such tables exist,
-//! `correlate` drives the tile for the forward pass and the gradient of the input, `weight` for the
-//! gradient of the weights. Three shapes have ways of their own: `winograd` for 3×3 of stride 1, `pointwise` for
-//! 1×1, `depthwise`.
+//! `correlate` and `channels` drive the tile for the forward pass and the gradient of the input, with positions and
+//! with output channels along the lanes, `weight` for the gradient of the weights. Three shapes have ways of their
+//! own: `winograd` for 3×3 of stride 1, `pointwise` for 1×1, `depthwise`.
 
 #[cfg(target_arch = "x86_64")]
 mod blocks;
 mod channels;
 mod correlate;
 mod depthwise;
+mod panels;
 mod planes;
 mod pointwise;
 #[cfg(test)]
