@@ -44,14 +44,14 @@ pub struct Depthwise<T> {
 unsafe impl<T: Float> Sync for Depthwise<T> {}
 
 impl<T: Float> Depthwise<T> {
-    /// Rows and elements of a row of a plane with its border, for vectors and tiles that run over the end; and the
+    /// Rows and elements of a row of a plane with its border, for tiles that run over the end; and the
     /// column of the input's first, which is aligned.
     fn framed<V: Simd<Elem = T>>(&self) -> [usize; 3] {
         let before = self.pad[1].next_multiple_of(V::LANES);
         let [rows, columns] = std::array::from_fn(|a| {
             (self.grid[a] + (self.kernel[a] - 1) * self.dilation[a]).max(self.size[a] + self.pad[a])
         });
-        [rows + ROWS, (before + columns).next_multiple_of(V::LANES) + 2 * V::LANES, before]
+        [rows + ROWS, (before + columns).next_multiple_of(V::LANES), before]
     }
 
     /// # Safety
@@ -62,11 +62,13 @@ impl<T: Float> Depthwise<T> {
         let [rows, columns] = self.kernel;
         let each = (WORK / (area * rows * columns)).max(1);
         try_parallel(self.planes.div_ceil(each), |chunk| {
-            with(height * width, |frame: *mut T| {
+            // Vectors that run over the end of a row read the next.
+            let room = height * width + 4 * V::LANES;
+            with(room, |frame: *mut T| {
                 // SAFETY: the caller's promises; the frame is this thread's, and the planes its own.
                 unsafe {
                     // All planes of the chunk have the same border.
-                    frame.write_bytes(0, height * width);
+                    frame.write_bytes(0, room);
                     for plane in chunk * each..self.planes.min((chunk + 1) * each) {
                         V::run(Plane::<V> { job: self, plane, frame, width, before });
                         if let Some(done) = done {

@@ -324,7 +324,8 @@ unsafe fn backward_weight_at(
     }
     if dtype == DType::F32 && winograd::weight_pays(d) {
         let (x, dy, dw) = (x.cast(), dy.cast(), dw.cast());
-        let job = WinogradWeight { dims: d, x, dy, dw, elements: winograd::ELEMENTS };
+        let (elements, near) = (winograd::ELEMENTS, winograd::WEIGHT_NEAR);
+        let job = WinogradWeight { dims: d, x, dy, dw, elements, near };
         // SAFETY: the caller's promises, passed on.
         return with_simd!(isa, f32, V => unsafe { job.run::<V<f32>>() });
     }
@@ -385,7 +386,7 @@ impl Operation for Forward<'_> {
         }
         let (depth, rows, area) = (d.c / d.conv.groups, d.k / d.conv.groups, d.r * d.s);
         let (terms, positions) = (depth * area, d.n * d.oh * d.ow);
-        let by_channels = with_simd!(self.isa, T, V => Channels::pay::<V<T>>(rows, terms, positions));
+        let by_channels = with_simd!(self.isa, T, V => Channels::pay::<V<T>>(rows, terms, positions, d.ow));
         let (frame, taps) = if by_channels { d.whole_frame() } else { d.frame() };
         let job = Correlation {
             images: d.n,
@@ -449,7 +450,7 @@ impl Operation for BackwardInput<'_> {
         };
         let most = job.phases.iter().map(|p| p.taps.len()).max().unwrap_or(0) * depth;
         let positions = d.n * d.h * d.w / job.phases.len().max(1);
-        let by_channels = with_simd!(self.isa, T, V => Channels::pay::<V<T>>(rows, most, positions));
+        let by_channels = with_simd!(self.isa, T, V => Channels::pay::<V<T>>(rows, most, positions, d.w / d.conv.stride[1]));
         // SAFETY: the caller's promises, passed on.
         with_simd!(self.isa, T, V => unsafe { job.run_either::<V<T>>(by_channels, done) })
     }

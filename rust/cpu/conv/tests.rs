@@ -343,7 +343,7 @@ fn winograd_is_the_definition_within_its_bound() {
             let narrow = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<f32>>();
             let (tx, tw, tdy) = (narrow(&x), narrow(&weight), narrow(&dy));
             let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
-            let (mut dw, mut shared) = (vec![f32::NAN; weight.len()], vec![f32::NAN; weight.len()]);
+            let [mut dw, mut single, mut shared] = [(); 3].map(|()| vec![f32::NAN; weight.len()]);
             let told: Vec<AtomicU8> = (0..y.len()).map(|_| AtomicU8::new(0)).collect();
             let out = Shared::new(y.as_mut_ptr());
             let done = |start: usize, len: usize| {
@@ -359,10 +359,12 @@ fn winograd_is_the_definition_within_its_bound() {
                 with_simd!(isa, f32, V => job.run::<V<f32>>(isa)).unwrap();
                 let job = Winograd::backward_input(&d, tdy.as_ptr(), tw.as_ptr(), dx.as_mut_ptr());
                 with_simd!(isa, f32, V => job.run::<V<f32>>(isa)).unwrap();
-                // All images at once, and one after the other.
-                for (dw, elements) in [(&mut dw, winograd::ELEMENTS), (&mut shared, 1)] {
+                // All images at once, one after the other, and in shares.
+                for (dw, elements, near) in
+                    [(&mut dw, winograd::ELEMENTS, 0), (&mut single, 1, 0), (&mut shared, 1, usize::MAX)]
+                {
                     let (x, dy, dw) = (tx.as_ptr(), tdy.as_ptr(), dw.as_mut_ptr());
-                    let job = WinogradWeight { dims: &d, x, dy, dw, elements };
+                    let job = WinogradWeight { dims: &d, x, dy, dw, elements, near };
                     with_simd!(isa, f32, V => job.run::<V<f32>>()).unwrap();
                 }
             }
@@ -371,6 +373,7 @@ fn winograd_is_the_definition_within_its_bound() {
                 (&y, reference::forward(&d, &x, &weight)),
                 (&dx, reference::backward_input(&d, &dy, &weight)),
                 (&dw, reference::backward_weight(&d, &x, &dy)),
+                (&single, reference::backward_weight(&d, &x, &dy)),
                 (&shared, reference::backward_weight(&d, &x, &dy)),
             ] {
                 let largest = want.iter().fold(0f64, |m, x| m.max(x.abs()));

@@ -34,7 +34,7 @@ use crate::cpu::work::{Shared, try_parallel};
 
 use self::block::Block;
 use self::transform::{Planes, Taps};
-pub use self::weight::{ELEMENTS, WinogradWeight, pays as weight_pays};
+pub use self::weight::{ELEMENTS, NEAR as WEIGHT_NEAR, WinogradWeight, pays as weight_pays};
 
 /// Rows and columns of a tile of the result, of the tile of the input that it needs, and of the kernel.
 const OUT: usize = 4;

@@ -350,8 +350,11 @@ impl<V: Simd<Elem = f32>> Kernel for Output<'_, V> {
 pub struct Products<'a, V: Simd> {
     pub dims: &'a Dims,
     pub ks: Range<usize>,
-    /// Elements between the 36 matrices; a vector more than they hold can be read.
+    /// Elements between rows and between the 36 matrices; a vector more than they hold can be read.
+    pub pitch: usize,
     pub plane: usize,
+    /// How many times 36 matrices are to be added up.
+    pub shares: usize,
     pub p: *const V::Elem,
     pub dw: *mut V::Elem,
 }
@@ -359,7 +362,7 @@ pub struct Products<'a, V: Simd> {
 impl<V: Simd<Elem = f32>> Kernel for Products<'_, V> {
     #[inline(always)]
     unsafe fn call(self) {
-        let Products { dims, ks, plane, p, dw } = self;
+        let Products { dims, ks, pitch, plane, shares, p, dw } = self;
         let (lanes, area) = (V::LANES, TAPS * TAPS);
         // Nine taps of a vector of channels; no vector has more lanes.
         let mut taps = [0f32; 16 * TAPS * TAPS];
@@ -367,12 +370,15 @@ impl<V: Simd<Elem = f32>> Kernel for Products<'_, V> {
             for c in (0..dims.c).step_by(lanes) {
                 // SAFETY: P and dw are as large as the sizes say.
                 unsafe {
-                    let at = p.add(k * dims.c + c);
+                    let at = p.add(k * pitch + c);
                     let mut half = [[V::zero(); IN]; TAPS];
                     for j in 0..IN {
                         let mut column = [V::zero(); IN];
                         for (i, p) in column.iter_mut().enumerate() {
                             *p = V::load(at.add((i * IN + j) * plane));
+                            for share in 1..shares {
+                                *p = p.add(V::load(at.add(((share * IN + i) * IN + j) * plane)));
+                            }
                         }
                         for (half, p) in half.iter_mut().zip(of_products(column)) {
                             half[j] = p;
