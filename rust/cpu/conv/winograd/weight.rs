@@ -31,9 +31,8 @@ pub const ELEMENTS: usize = 8 << 20;
 /// Elements of a P that stays near.
 pub const NEAR: usize = 256 << 10;
 
-/// Tiles of a block, blocks that are worth a share of their own, and shares at most.
+/// Tiles of a block, and shares at most.
 const BLOCK: usize = 48;
-const SHARE: usize = 4;
 const SHARES: usize = 16;
 
 /// Elements of planes that a thread transforms at a time, about, and channels of the result.
@@ -147,7 +146,7 @@ impl WinogradWeight<'_> {
         let d = self.dims;
         let tiles = [d.oh.div_ceil(OUT), d.ow.div_ceil(OUT)];
         let lines = Even::at_most(d.n * tiles[0], (BLOCK / tiles[1]).max(1));
-        let shares = Even::new(lines.parts, (lines.parts / SHARE).clamp(1, SHARES));
+        let shares = Even::new(lines.parts, lines.parts.clamp(1, SHARES));
         let longest = lines.part(0).len();
         let planes = |src, channels: usize, size, pad| {
             let pitch = channels.next_multiple_of(V::LANES);
