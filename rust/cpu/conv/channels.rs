@@ -96,13 +96,14 @@ impl<T: Float> Correlation<T> {
 }
 
 impl<'a, T: Float> Channels<'a, T> {
-    /// Whether there are channels `rows` enough to fill lanes, terms enough to outweigh turning the sums around, and
-    /// positions enough to outweigh packing the weights.
-    pub fn pay<V: Simd<Elem = T>>(rows: usize, terms: usize, positions: usize) -> bool {
-        const TERMS: usize = 64;
+    /// Whether there are channels `rows` enough to fill lanes, terms enough to outweigh turning the sums around, more
+    /// of them where lines are long and fill lanes as well, and positions enough to outweigh packing the weights.
+    pub fn pay<V: Simd<Elem = T>>(rows: usize, terms: usize, positions: usize, line: usize) -> bool {
+        const TERMS: [usize; 2] = [64, 256];
+        const LONG: usize = 32;
         const POSITIONS: usize = 128;
         let full = rows > V::LANES && rows * 4 >= rows.next_multiple_of(V::LANES) * 3;
-        full && terms >= TERMS && positions >= POSITIONS
+        full && terms >= TERMS[usize::from(line >= LONG)] && positions >= POSITIONS
     }
 
     /// The job's frame is of stride 1, and not empty.

@@ -17,10 +17,11 @@
 use std::ops::Range;
 
 use super::Done;
+use super::panels::Lists;
 use super::planes::{Fill, Frame, Tap, slack};
 use super::scratch;
 use super::simd::{Float, Simd};
-use super::tile::{Emit, MAX_ROWS, MAX_TILE, Move, Pack, Piece, Step, Tile, tile};
+use super::tile::{Emit, MAX_ROWS, MAX_TILE, Pack, Step, Tile, tile};
 use crate::core::Result;
 use crate::cpu::work::{Shared, try_parallel};
 
@@ -71,7 +72,7 @@ pub struct Correlation<T> {
 unsafe impl<T: Float> Sync for Correlation<T> {}
 
 /// How a correlation is cut up.
-struct Plan {
+pub struct Plan {
     /// Images, output lines and groups in a chunk, and how many chunks there are, with those that divide
     /// the rows.
     images: usize,
@@ -80,9 +81,9 @@ struct Plan {
     chunks: [usize; 4],
     /// Channels that are taken at a time.
     channels: usize,
-    packed: bool,
+    pub packed: bool,
     /// Registers across a panel.
-    width: usize,
+    pub width: usize,
     /// Rows of a part, and elements between channels, in planes as the tiles read them.
     part_rows: usize,
     channel: usize,
@@ -98,17 +99,6 @@ pub struct Chunk {
     pub lines: Range<usize>,
     pub groups: Range<usize>,
     pub rows: Range<usize>,
-}
-
-/// Columns of the product that a tile takes together.
-struct Panel {
-    width: usize,
-    /// Offset of its first position in the planes, when it is read in place.
-    from: usize,
-    moves: Range<usize>,
-    pieces: Range<usize>,
-    /// Whether its lanes are neighbours in the result, all of them.
-    whole: bool,
 }
 
 /// Cuts `count` into the fewest equal blocks of at most `limit`; the length of a block.
@@ -457,125 +447,6 @@ struct Block<'a, T> {
     channel: usize,
     first: bool,
     last: bool,
-}
-
-/// The panels of a chunk, with their moves and pieces.
-#[derive(Default)]
-struct Lists {
-    panels: Vec<Panel>,
-    moves: Vec<Move>,
-    pieces: Vec<Piece>,
-}
-
-impl Lists {
-    /// Adds the panels of a phase; `image` is the distance of images in the planes.
-    fn add<V: Simd>(
-        &mut self,
-        job: &Correlation<V::Elem>,
-        plan: &Plan,
-        phase: &Phase,
-        chunk: &Chunk,
-        image: usize,
-    ) where
-        V::Elem: Float,
-    {
-        let (pitch, width) = (job.frame.pitch, phase.grid[1]);
-        let lines = chunk.lines.end.min(phase.grid[0]).saturating_sub(chunk.lines.start);
-        if lines == 0 || width == 0 {
-            return;
-        }
-        let per_image = job.groups * job.rows * job.area;
-        let origin = phase.origin + chunk.lines.start * phase.step[0];
-        let to =
-            |n: usize, i: usize, j: usize| n * per_image + origin + i * phase.step[0] + j * phase.step[1];
-        if plan.packed {
-            let total = chunk.images.len() * lines * width;
-            let (mut n, mut i, mut j) = (0, 0, 0);
-            self.cut::<V>(plan.width, total, phase.step[1], |lists, lane, left| {
-                let len = left.min(width - j);
-                let from = n * image + i * pitch + j;
-                lists
-                    .moves
-                    .extend((0..len).step_by(V::LANES).map(|x| Move { from: from + x, lane: lane + x }));
-                let piece = Piece { lane, len, to: to(n, i, j) };
-                j += len;
-                if j == width {
-                    (i, j) = (i + 1, 0);
-                }
-                if i == lines {
-                    (n, i) = (n + 1, 0);
-                }
-                (len, Some(piece))
-            });
-        } else {
-            for n in 0..chunk.images.len() {
-                let total = (lines - 1) * pitch + width;
-                let first = self.panels.len();
-                let mut q = 0;
-                self.cut::<V>(plan.width, total, phase.step[1], |_, lane, left| {
-                    let (i, j) = (q / pitch, q % pitch);
-                    let (len, piece) = if j < width {
-                        let len = left.min(width - j);
-                        (len, Some(Piece { lane, len, to: to(n, i, j) }))
-                    } else {
-                        (left.min(pitch - j), None)
-                    };
-                    q += len;
-                    (len, piece)
-                });
-                let mut q = n * image;
-                for panel in &mut self.panels[first..] {
-                    panel.from = q;
-                    q += panel.width * V::LANES;
-                }
-            }
-        }
-    }
-
-    /// Cuts `total` positions into panels of at most `width` registers. `next(lists, lane, left)` tells of
-    /// the positions from `lane` on how many are in one piece, at most `left`, and the piece, if any.
-    fn cut<V: Simd>(
-        &mut self,
-        width: usize,
-        total: usize,
-        stride: usize,
-        mut next: impl FnMut(&mut Lists, usize, usize) -> (usize, Option<Piece>),
-    ) {
-        let registers = total.div_ceil(V::LANES);
-        let panels = registers.div_ceil(width);
-        let mut rest = total;
-        for p in 0..panels {
-            let width = share(registers, panels, p).len();
-            let lanes = width * V::LANES;
-            let (moves, pieces) = (self.moves.len(), self.pieces.len());
-            let mut lane = 0;
-            while lane < lanes.min(rest) {
-                let (len, piece) = next(self, lane, lanes.min(rest) - lane);
-                if let Some(piece) = piece {
-                    let within = self.pieces.len() > pieces;
-                    match self.pieces.last_mut().filter(|_| within) {
-                        Some(last)
-                            if last.lane + last.len == piece.lane
-                                && last.to + last.len * stride == piece.to =>
-                        {
-                            last.len += piece.len;
-                        }
-                        _ => self.pieces.push(piece),
-                    }
-                }
-                lane += len;
-            }
-            rest -= lane;
-            let whole = stride == 1 && self.pieces.len() == pieces + 1 && self.pieces[pieces].len == lanes;
-            self.panels.push(Panel {
-                width,
-                from: 0,
-                moves: moves..self.moves.len(),
-                pieces: pieces..self.pieces.len(),
-                whole,
-            });
-        }
-    }
 }
 
 /// Zeros for results that no phase reaches.

@@ -17,6 +17,8 @@ use crate::cpu::work::try_parallel;
 
 /// Rows of the result that are computed side by side.
 const ROWS: usize = 4;
+/// Rows of the highest kernel that has a tile of its own.
+const HIGHEST: usize = 7;
 /// Multiplications that are worth a chunk of their own.
 const WORK: usize = 128 << 10;
 /// Elements of a plane with its border: more would leave the first two levels of cache.
@@ -42,14 +44,14 @@ pub struct Depthwise<T> {
 unsafe impl<T: Float> Sync for Depthwise<T> {}
 
 impl<T: Float> Depthwise<T> {
-    /// Rows and elements of a row of a plane with its border, for vectors and tiles that run over the end; and the
+    /// Rows and elements of a row of a plane with its border, for tiles that run over the end; and the
     /// column of the input's first, which is aligned.
     fn framed<V: Simd<Elem = T>>(&self) -> [usize; 3] {
         let before = self.pad[1].next_multiple_of(V::LANES);
         let [rows, columns] = std::array::from_fn(|a| {
             (self.grid[a] + (self.kernel[a] - 1) * self.dilation[a]).max(self.size[a] + self.pad[a])
         });
-        [rows + ROWS, (before + columns).next_multiple_of(V::LANES) + 2 * V::LANES, before]
+        [rows + ROWS, (before + columns).next_multiple_of(V::LANES), before]
     }
 
     /// # Safety
@@ -60,11 +62,13 @@ impl<T: Float> Depthwise<T> {
         let [rows, columns] = self.kernel;
         let each = (WORK / (area * rows * columns)).max(1);
         try_parallel(self.planes.div_ceil(each), |chunk| {
-            with(height * width, |frame: *mut T| {
+            // Vectors that run over the end of a row read the next.
+            let room = height * width + 4 * V::LANES;
+            with(room, |frame: *mut T| {
                 // SAFETY: the caller's promises; the frame is this thread's, and the planes its own.
                 unsafe {
                     // All planes of the chunk have the same border.
-                    frame.write_bytes(0, height * width);
+                    frame.write_bytes(0, room);
                     for plane in chunk * each..self.planes.min((chunk + 1) * each) {
                         V::run(Plane::<V> { job: self, plane, frame, width, before });
                         if let Some(done) = done {
@@ -156,14 +160,16 @@ impl<V: Simd> Plane<'_, V> {
                     let from = from.add(first * job.dilation[0] * width);
                     let w: [V; R] = std::array::from_fn(|r| tap(first + r, s));
                     // Row `i + r` of the input belongs to row `i` of the result.
-                    for row in 0..ROWS + R - 1 {
-                        let at = from.add(row * width);
-                        let x: [V; N] = std::array::from_fn(|v| V::load(at.add(v * V::LANES)));
-                        for r in 0..R {
-                            if let Some(sums) = row.checked_sub(r).and_then(|i| sums.get_mut(i)) {
-                                for (sum, x) in sums.iter_mut().zip(x) {
-                                    *sum = w[r].fma(x, *sum);
-                                }
+                    let x: [[V; N]; ROWS + HIGHEST - 1] = std::array::from_fn(|row| {
+                        std::array::from_fn(|v| match row < ROWS + R - 1 {
+                            true => V::load(from.add(row * width + v * V::LANES)),
+                            false => V::zero(),
+                        })
+                    });
+                    for r in 0..R {
+                        for i in 0..ROWS {
+                            for v in 0..N {
+                                sums[i][v] = w[r].fma(x[i + r][v], sums[i][v]);
                             }
                         }
                     }

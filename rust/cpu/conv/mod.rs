@@ -4,15 +4,16 @@
 //! All three are sums of products over a pattern of offsets, so all three are made of one register tile
 //! (`tile`) that reads its factors through tables of offsets; the geometry, any stride, dilation,
 //! padding and groups, is in the tables alone. `planes` lays out the input so that such tables exist,
-//! `correlate` drives the tile for the forward pass and the gradient of the input, `weight` for the
-//! gradient of the weights. Three shapes have ways of their own: `winograd` for 3×3 of stride 1, `pointwise` for
-//! 1×1, `depthwise`.
+//! `correlate` and `channels` drive the tile for the forward pass and the gradient of the input, with positions and
+//! with output channels along the lanes, `weight` for the gradient of the weights. Three shapes have ways of their
+//! own: `winograd` for 3×3 of stride 1, `pointwise` for 1×1, `depthwise`.
 
 #[cfg(target_arch = "x86_64")]
 mod blocks;
 mod channels;
 mod correlate;
 mod depthwise;
+mod panels;
 mod planes;
 mod pointwise;
 #[cfg(test)]
@@ -323,7 +324,8 @@ unsafe fn backward_weight_at(
     }
     if dtype == DType::F32 && winograd::weight_pays(d) {
         let (x, dy, dw) = (x.cast(), dy.cast(), dw.cast());
-        let job = WinogradWeight { dims: d, x, dy, dw, elements: winograd::ELEMENTS };
+        let (elements, near) = (winograd::ELEMENTS, winograd::WEIGHT_NEAR);
+        let job = WinogradWeight { dims: d, x, dy, dw, elements, near };
         // SAFETY: the caller's promises, passed on.
         return with_simd!(isa, f32, V => unsafe { job.run::<V<f32>>() });
     }
@@ -384,7 +386,7 @@ impl Operation for Forward<'_> {
         }
         let (depth, rows, area) = (d.c / d.conv.groups, d.k / d.conv.groups, d.r * d.s);
         let (terms, positions) = (depth * area, d.n * d.oh * d.ow);
-        let by_channels = with_simd!(self.isa, T, V => Channels::pay::<V<T>>(rows, terms, positions));
+        let by_channels = with_simd!(self.isa, T, V => Channels::pay::<V<T>>(rows, terms, positions, d.ow));
         let (frame, taps) = if by_channels { d.whole_frame() } else { d.frame() };
         let job = Correlation {
             images: d.n,
@@ -448,7 +450,7 @@ impl Operation for BackwardInput<'_> {
         };
         let most = job.phases.iter().map(|p| p.taps.len()).max().unwrap_or(0) * depth;
         let positions = d.n * d.h * d.w / job.phases.len().max(1);
-        let by_channels = with_simd!(self.isa, T, V => Channels::pay::<V<T>>(rows, most, positions));
+        let by_channels = with_simd!(self.isa, T, V => Channels::pay::<V<T>>(rows, most, positions, d.w / d.conv.stride[1]));
         // SAFETY: the caller's promises, passed on.
         with_simd!(self.isa, T, V => unsafe { job.run_either::<V<T>>(by_channels, done) })
     }

@@ -295,6 +295,7 @@ fn the_number_of_threads_changes_nothing() {
         ([6, 12, 20, 20], [12, 1, 3, 3], 12),
         ([3, 48, 30, 30], [32, 48, 3, 3], 1),
         ([2, 64, 12, 12], [64, 64, 3, 3], 1),
+        ([4, 16, 20, 20], [32, 16, 5, 5], 1),
     ] {
         let d = dims(x, w, Conv2d { padding: [1, 1], groups, ..plain() }).unwrap();
         let narrow = |v: Vec<f64>| v.iter().map(|&x| x as f32 * 1.000_123).collect::<Vec<f32>>();
@@ -322,6 +323,47 @@ fn the_number_of_threads_changes_nothing() {
     crate::cpu::threads::set_num_threads(before);
 }
 
+/// Output channels along the lanes: planes in place, padded by a chunk and padded for all; lines and images in a
+/// chunk; phases, also such as leave positions out; more channels than a block has.
+#[test]
+fn channels_along_the_lanes() {
+    for isa in Isa::supported() {
+        for (groups, n, [c, k, h, w], kernel, (stride, padding, dilation)) in [
+            (1, 1, [20, 40, 13, 12], [3, 3], ([1, 1], [1, 1], [1, 1])),
+            (1, 5, [130, 64, 7, 7], [3, 3], ([1, 1], [1, 1], [1, 1])),
+            (1, 9, [33, 48, 9, 8], [3, 3], ([2, 2], [1, 1], [1, 1])),
+            (2, 3, [16, 31, 14, 15], [3, 2], ([2, 1], [2, 0], [1, 2])),
+            (1, 2, [18, 95, 16, 17], [2, 4], ([1, 1], [0, 0], [2, 1])),
+            (1, 12, [64, 112, 8, 9], [1, 1], ([2, 2], [0, 0], [1, 1])),
+            (3, 4, [22, 128, 12, 20], [4, 3], ([3, 2], [1, 2], [1, 1])),
+            (1, 1, [40, 30, 60, 40], [3, 3], ([1, 1], [1, 1], [1, 1])),
+        ] {
+            let conv = Conv2d { stride, padding, dilation, groups };
+            let weight = [groups * k, c, kernel[0], kernel[1]];
+            let d = dims([n, groups * c, h, w], weight, conv).unwrap();
+            let (terms, positions) = (c * kernel[0] * kernel[1], n * d.oh * d.ow);
+            assert!(with_simd!(isa, f32, V => Channels::pay::<V<f32>>(k, terms, positions, d.ow)), "{d:?}");
+            // By the definition, also where another way would win.
+            let sizes = (d.x_count(), d.w_count(), d.y_count());
+            let (x, weight, dy) = (numbers(sizes.0, 1), numbers(sizes.1, 2), numbers(sizes.2, 3));
+            let narrow = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+            let (tx, tw, tdy) = (narrow(&x), narrow(&weight), narrow(&dy));
+            let (mut y, mut dx) = (vec![f32::NAN; sizes.2], vec![f32::NAN; sizes.0]);
+            // SAFETY: the buffers have the sizes of `d`, and the processor has the level.
+            unsafe {
+                let (forward, input) = (Forward { isa, dims: &d }, BackwardInput { isa, dims: &d });
+                forward.run(tx.as_ptr(), tw.as_ptr(), y.as_mut_ptr(), None).unwrap();
+                input.run(tdy.as_ptr(), tw.as_ptr(), dx.as_mut_ptr(), None).unwrap();
+            }
+            let what = format!("{} {d:?}", isa.name());
+            close(&format!("forward {what}"), &y, &reference::forward(&d, &x, &weight), 1e-5, terms);
+            let want = reference::backward_input(&d, &dy, &weight);
+            close(&format!("input {what}"), &dx, &want, 1e-5, k * kernel[0] * kernel[1]);
+            check::<f64>(isa, &d, 1e-13);
+        }
+    }
+}
+
 /// Winograd's way for a 3×3 convolution of stride 1, forward and back, against the definition: everything
 /// is written and reported once, and the error is below what the file promises.
 #[test]
@@ -343,7 +385,7 @@ fn winograd_is_the_definition_within_its_bound() {
             let narrow = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<f32>>();
             let (tx, tw, tdy) = (narrow(&x), narrow(&weight), narrow(&dy));
             let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
-            let (mut dw, mut shared) = (vec![f32::NAN; weight.len()], vec![f32::NAN; weight.len()]);
+            let [mut dw, mut single, mut shared] = [(); 3].map(|()| vec![f32::NAN; weight.len()]);
             let told: Vec<AtomicU8> = (0..y.len()).map(|_| AtomicU8::new(0)).collect();
             let out = Shared::new(y.as_mut_ptr());
             let done = |start: usize, len: usize| {
@@ -359,10 +401,12 @@ fn winograd_is_the_definition_within_its_bound() {
                 with_simd!(isa, f32, V => job.run::<V<f32>>(isa)).unwrap();
                 let job = Winograd::backward_input(&d, tdy.as_ptr(), tw.as_ptr(), dx.as_mut_ptr());
                 with_simd!(isa, f32, V => job.run::<V<f32>>(isa)).unwrap();
-                // All images at once, and one after the other.
-                for (dw, elements) in [(&mut dw, winograd::ELEMENTS), (&mut shared, 1)] {
+                // All images at once, one after the other, and in shares.
+                for (dw, elements, near) in
+                    [(&mut dw, winograd::ELEMENTS, 0), (&mut single, 1, 0), (&mut shared, 1, usize::MAX)]
+                {
                     let (x, dy, dw) = (tx.as_ptr(), tdy.as_ptr(), dw.as_mut_ptr());
-                    let job = WinogradWeight { dims: &d, x, dy, dw, elements };
+                    let job = WinogradWeight { dims: &d, x, dy, dw, elements, near };
                     with_simd!(isa, f32, V => job.run::<V<f32>>()).unwrap();
                 }
             }
@@ -371,6 +415,7 @@ fn winograd_is_the_definition_within_its_bound() {
                 (&y, reference::forward(&d, &x, &weight)),
                 (&dx, reference::backward_input(&d, &dy, &weight)),
                 (&dw, reference::backward_weight(&d, &x, &dy)),
+                (&single, reference::backward_weight(&d, &x, &dy)),
                 (&shared, reference::backward_weight(&d, &x, &dy)),
             ] {
                 let largest = want.iter().fold(0f64, |m, x| m.max(x.abs()));

@@ -14,6 +14,7 @@
 //! order of 1e-5 of the largest value, below `BOUND`. What is infinite spoils its whole tile.
 //! `set_precise` turns this way off.
 
+mod arithmetic;
 mod block;
 mod transform;
 mod weight;
@@ -33,7 +34,7 @@ use crate::cpu::work::{Shared, try_parallel};
 
 use self::block::Block;
 use self::transform::{Planes, Taps};
-pub use self::weight::{ELEMENTS, WinogradWeight, pays as weight_pays};
+pub use self::weight::{ELEMENTS, NEAR as WEIGHT_NEAR, WinogradWeight, pays as weight_pays};
 
 /// Rows and columns of a tile of the result, of the tile of the input that it needs, and of the kernel.
 const OUT: usize = 4;
@@ -44,13 +45,16 @@ const TAPS: usize = 3;
 #[cfg(test)]
 pub const BOUND: f64 = 3e-5;
 
-/// Tiles that go through the 36 products together: so many that the weights, which all of them share, are
-/// read seldom, and so few that what the products read and write stays near.
-const BLOCK: usize = 96;
+/// Tiles that go through the 36 products together: so few that what the products read and write stays near; and so
+/// many, if the weights, which all of them share, are further away than the second level of cache.
+const BLOCK: [usize; 2] = [32, 96];
+
+/// Elements of the transform of the weights that stay near.
+const NEAR: usize = 1 << 20;
 
 /// Tiles up to which a convolution is one block, whose steps are shared out instead: the transform of the weights
 /// would cost as much as the products if it went through memory, so whoever multiplies makes what it needs of it.
-const FEW: usize = 2 * BLOCK;
+const FEW: usize = 192;
 
 /// Elements between the 36 planes of a block, besides the planes: else all would share the lines of a cache.
 const APART: usize = 16;
@@ -160,7 +164,8 @@ impl<'a> Winograd<'a> {
         let tiles = self.grid.map(|n| n.div_ceil(OUT));
         let lines = self.images * tiles[0];
         let few = lines * tiles[1] <= FEW;
-        let lines = Even::at_most(lines, if few { lines } else { (BLOCK / tiles[1]).max(1) });
+        let block = BLOCK[usize::from(IN * IN * self.depth * self.rows > NEAR)];
+        let lines = Even::at_most(lines, if few { lines } else { (block / tiles[1]).max(1) });
         let longest = lines.part(0).len();
         let (table, pitch) = (f32::kernels(isa), self.depth.next_multiple_of(V::LANES));
         let vectors = self.rows.div_ceil(V::LANES);

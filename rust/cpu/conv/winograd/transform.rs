@@ -5,108 +5,12 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::arithmetic::{G, of_gradient, of_input, of_output, of_products, of_weights};
 use super::block::Block;
 use super::{IN, OUT, TAPS, Winograd};
 use crate::cpu::conv::Dims;
 use crate::cpu::conv::simd::{Kernel, Simd};
 use crate::cpu::conv::tile::Transpose;
-
-/// `a x + y`.
-#[inline(always)]
-unsafe fn plus<V: Simd<Elem = f32>>(y: V, a: f32, x: V) -> V {
-    // SAFETY: the caller has the instructions.
-    unsafe { V::splat(a).fma(x, y) }
-}
-
-/// The matrix of the weights' transform.
-const G: [[f32; TAPS]; IN] = [
-    [1.0 / 4.0, 0.0, 0.0],
-    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-    [0.0, 0.0, 1.0],
-];
-
-/// `G g`.
-#[inline(always)]
-unsafe fn of_weights<V: Simd<Elem = f32>>(g: [V; TAPS]) -> [V; IN] {
-    // SAFETY: the caller has the instructions.
-    unsafe {
-        let scaled = |a: f32, x: V| plus(V::zero(), a, x);
-        let ends = scaled(-1.0 / 6.0, g[0].add(g[2]));
-        let wide = plus(scaled(1.0 / 24.0, g[0]), 1.0 / 6.0, g[2]);
-        [
-            scaled(0.25, g[0]),
-            plus(ends, -1.0 / 6.0, g[1]),
-            plus(ends, 1.0 / 6.0, g[1]),
-            plus(wide, 1.0 / 12.0, g[1]),
-            plus(wide, -1.0 / 12.0, g[1]),
-            g[2],
-        ]
-    }
-}
-
-/// `Bᵀ d`.
-#[inline(always)]
-unsafe fn of_input<V: Simd<Elem = f32>>(d: [V; IN]) -> [V; IN] {
-    // SAFETY: the caller has the instructions.
-    unsafe {
-        let (even, odd) = (plus(d[4], -4.0, d[2]), plus(d[3], -4.0, d[1]));
-        let (far, twice) = (plus(d[4], -1.0, d[2]), plus(d[3], -1.0, d[1]));
-        [
-            plus(plus(d[4], -5.0, d[2]), 4.0, d[0]),
-            even.add(odd),
-            plus(even, -1.0, odd),
-            plus(far, 2.0, twice),
-            plus(far, -2.0, twice),
-            plus(plus(d[5], -5.0, d[3]), 4.0, d[1]),
-        ]
-    }
-}
-
-/// `Aᵀ m`.
-#[inline(always)]
-unsafe fn of_output<V: Simd<Elem = f32>>(m: [V; IN]) -> [V; OUT] {
-    // SAFETY: the caller has the instructions.
-    unsafe {
-        let (near, near_odd) = (m[1].add(m[2]), plus(m[1], -1.0, m[2]));
-        let (far, far_odd) = (m[3].add(m[4]), plus(m[3], -1.0, m[4]));
-        [
-            m[0].add(near).add(far),
-            plus(near_odd, 2.0, far_odd),
-            plus(near, 4.0, far),
-            plus(near_odd, 8.0, far_odd).add(m[5]),
-        ]
-    }
-}
-
-/// `A e` of four values.
-#[inline(always)]
-unsafe fn of_gradient<V: Simd<Elem = f32>>(e: [V; OUT]) -> [V; IN] {
-    // SAFETY: the caller has the instructions.
-    unsafe {
-        let (even, odd) = (e[0].add(e[2]), e[1].add(e[3]));
-        let (far, far_odd) = (plus(e[0], 4.0, e[2]), plus(e[1], 4.0, e[3]));
-        [e[0], even.add(odd), plus(even, -1.0, odd), plus(far, 2.0, far_odd), plus(far, -2.0, far_odd), e[3]]
-    }
-}
-
-/// `Gᵀ p`.
-#[inline(always)]
-unsafe fn of_products<V: Simd<Elem = f32>>(p: [V; IN]) -> [V; TAPS] {
-    // SAFETY: the caller has the instructions.
-    unsafe {
-        let scaled = |a: f32, x: V| plus(V::zero(), a, x);
-        let (near, near_odd) = (p[1].add(p[2]), plus(p[2], -1.0, p[1]));
-        let (far, far_odd) = (p[3].add(p[4]), plus(p[3], -1.0, p[4]));
-        [
-            plus(plus(scaled(0.25, p[0]), -1.0 / 6.0, near), 1.0 / 24.0, far),
-            plus(scaled(1.0 / 6.0, near_odd), 1.0 / 12.0, far_odd),
-            plus(scaled(1.0 / 6.0, plus(far, -1.0, near)), 1.0, p[5]),
-        ]
-    }
-}
 
 /// The nine taps of each channel that is summed over, as vectors of the channels of the result: those of vector `v`.
 pub struct Taps<'a, V: Simd> {
@@ -446,8 +350,11 @@ impl<V: Simd<Elem = f32>> Kernel for Output<'_, V> {
 pub struct Products<'a, V: Simd> {
     pub dims: &'a Dims,
     pub ks: Range<usize>,
-    /// Elements between the 36 matrices; a vector more than they hold can be read.
+    /// Elements between rows and between the 36 matrices; a vector more than they hold can be read.
+    pub pitch: usize,
     pub plane: usize,
+    /// How many times 36 matrices are to be added up.
+    pub shares: usize,
     pub p: *const V::Elem,
     pub dw: *mut V::Elem,
 }
@@ -455,7 +362,7 @@ pub struct Products<'a, V: Simd> {
 impl<V: Simd<Elem = f32>> Kernel for Products<'_, V> {
     #[inline(always)]
     unsafe fn call(self) {
-        let Products { dims, ks, plane, p, dw } = self;
+        let Products { dims, ks, pitch, plane, shares, p, dw } = self;
         let (lanes, area) = (V::LANES, TAPS * TAPS);
         // Nine taps of a vector of channels; no vector has more lanes.
         let mut taps = [0f32; 16 * TAPS * TAPS];
@@ -463,12 +370,15 @@ impl<V: Simd<Elem = f32>> Kernel for Products<'_, V> {
             for c in (0..dims.c).step_by(lanes) {
                 // SAFETY: P and dw are as large as the sizes say.
                 unsafe {
-                    let at = p.add(k * dims.c + c);
+                    let at = p.add(k * pitch + c);
                     let mut half = [[V::zero(); IN]; TAPS];
                     for j in 0..IN {
                         let mut column = [V::zero(); IN];
                         for (i, p) in column.iter_mut().enumerate() {
                             *p = V::load(at.add((i * IN + j) * plane));
+                            for share in 1..shares {
+                                *p = p.add(V::load(at.add(((share * IN + i) * IN + j) * plane)));
+                            }
                         }
                         for (half, p) in half.iter_mut().zip(of_products(column)) {
                             half[j] = p;
