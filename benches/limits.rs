@@ -13,7 +13,9 @@ fn main() {
         const ROUNDS: usize = 100_000;
         ROUNDS as f64 * multiply_adds(ROUNDS)
     });
-    for (name, bytes) in [("256 KiB", 256 << 10), ("4 MiB", 4 << 20), ("32 MiB", 32 << 20), ("256 MiB", 256 << 20)] {
+    for (name, bytes) in
+        [("256 KiB", 256 << 10), ("4 MiB", 4 << 20), ("32 MiB", 32 << 20), ("256 MiB", 256 << 20)]
+    {
         line(&format!("read {name} (GB/s)"), all, |memory| {
             let part = &memory[..bytes / 8];
             black_box(part.iter().fold(0u64, |sum, x| sum.wrapping_add(*x)));

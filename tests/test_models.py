@@ -150,22 +150,20 @@ def test_a_cache_is_written_where_it_stands() -> None:
     cache = KVCache(1)
     cache.reserve(64)
     parts = [ox.randn(2, 4, 1, 8) for _ in range(64)]
-    with ox.profile() as costs:
-        for part in parts:
-            keys, values = cache.extend(0, part, part + 1)
-            ox.flush([keys, values])
+    places = set()
+    for part in parts:
+        keys, values = cache.extend(0, part, part + 1)
+        ox.flush([keys, values])
+        places.add(keys.numpy().__array_interface__["data"][0])
+    assert len(places) == 1
     whole = ox.cat(parts, 2)
     assert cache.keys[0].tolist() == keys.tolist() == whole.tolist()
-    assert values.tolist() == (whole + 1).tolist()
+    assert cache.values[0].tolist() == (whole + 1).tolist()
     # Without room to spare it grows.
     small = KVCache(1)
     for part in parts:
         small.extend(0, part, part + 1)
     assert small.values[0].tolist() == values.tolist()
-    ox.flush([*cache.keys])
-    before = ox.memory_summary()["peak"]
-    assert before > 0
-    assert {row.kernel for row in costs.rows} <= {"assign", "add", "copy"}
 
 
 def test_gradients_go_through_a_cache() -> None:
@@ -179,8 +177,8 @@ def test_gradients_go_through_a_cache() -> None:
             start += size
         model.zero_grad()
         total.backward()
-        found.append(model.blocks[0].qkv.weight.grad.numpy().copy())
-    assert_close(found[1], found[0], rtol=1e-9, atol=1e-9)
+        found.append(model.blocks[0].qkv.weight.grad)
+    assert_close(found[1], found[0].numpy(), rtol=1e-9, atol=1e-9)
 
 
 def test_the_likeliest_are_generated_one_by_one() -> None:

@@ -121,7 +121,9 @@ fn flops(kernel: &Kernel, inputs: &[Shape], outputs: &[Shape]) -> u64 {
         (Kernel::ConvInput { .. }, [dy, w, ..], _) => 2 * count(dy) * (count(w) / w[0].max(1) as u64),
         (Kernel::ConvWeight { .. }, [_, dy, ..], [w, ..]) => 2 * count(dy) * (count(w) / w[0].max(1) as u64),
         // Two products forward, five on the way back.
-        (&Kernel::Attention { causal, .. }, [q, k, v, ..], _) => 2 * pairs(q, k, causal) * (last(q) + last(v)),
+        (&Kernel::Attention { causal, .. }, [q, k, v, ..], _) => {
+            2 * pairs(q, k, causal) * (last(q) + last(v))
+        }
         (&Kernel::AttentionInput { causal, .. }, [_, _, _, q, k, v, ..], _) => {
             2 * pairs(q, k, causal) * (3 * last(q) + 2 * last(v))
         }
