@@ -56,11 +56,8 @@ lanes! { __m512, f32, __mmask16, 16;
     fn mul(self, other: Self) -> Self { _mm512_mul_ps(self, other) }
     fn div(self, other: Self) -> Self { _mm512_div_ps(self, other) }
     fn mul_add(self, b: Self, c: Self) -> Self { _mm512_fmadd_ps(self, b, c) }
-    // A step of Newton's method from 14 bits on: a division keeps its unit busy for sixteen cycles.
-    fn reciprocal(self) -> Self {{
-        let near = _mm512_rcp14_ps(self);
-        _mm512_fmadd_ps(_mm512_fnmadd_ps(self, near, Self::splat(1.0)), near, near)
-    }}
+    // A division keeps its unit busy for sixteen cycles.
+    fn reciprocal(self) -> Self { _mm512_rcp14_ps(self) }
     fn sqrt(self) -> Self { _mm512_sqrt_ps(self) }
     fn max(self, other: Self) -> Self { _mm512_max_ps(self, other) }
     fn min(self, other: Self) -> Self { _mm512_min_ps(self, other) }

@@ -152,7 +152,7 @@ pub trait Lanes: Copy {
     fn fused(self, b: Self, c: Self) -> Self {
         self.mul_add(b, c)
     }
-    /// Close to `1 / self`, by some units of the last place, for numbers between 2⁻¹⁰⁰ and 2¹⁰⁰.
+    /// `1 / self` to half its digits at least, for numbers between 2⁻¹⁰⁰ and 2¹⁰⁰.
     #[inline(always)]
     fn reciprocal(self) -> Self {
         Vector::<Self>::of(1.0).0.div(self)

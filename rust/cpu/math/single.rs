@@ -41,11 +41,12 @@ fn exp_near_zero<S: Lanes<Elem = f32>>(r: Vector<S>) -> Vector<S> {
 /// count.
 #[inline(always)]
 fn expm1_shortly<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
-    let n = (x * LOG2_E).round();
+    let rounded = x.mul_add(Vector::of(LOG2_E), Vector::of(f32::MAGIC));
+    let n = rounded - f32::MAGIC;
     let r = n.mul_add(Vector::of(-LN_2), x);
     let q =
         polynomial!(r; 0.499999981527, 0.166665435537, 0.0416672000804, 0.00836652967322, 0.00138825261919);
-    let power = Vector(n.0.power_of_two());
+    let power = Vector(rounded.0.shl(23).add_bits(Vector::<S>::of(1.0).0));
     (r * r).mul_add(q, r).mul_add(power, power - 1.0)
 }
 
@@ -210,8 +211,8 @@ impl Elementary for f32 {
         Vector::select(x.eq(Vector::of(0.0)), x, y)
     }
 
-    /// `t / (t + 2)` with `t = exp(2 |x|) − 1`. The quotient q is corrected by its remainder `(t − 2 q) − q t`, in
-    /// which the rounding of the divisor does not count.
+    /// `t / (t + 2)` with `t = exp(2 |x|) − 1`. A first quotient q is corrected by its remainder `(t − 2 q) − q t`, in
+    /// which the rounding of the divisor does not count; that doubles its digits.
     #[inline(always)]
     fn tanh<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
         let size = x.abs().at_most(9.01);

@@ -213,9 +213,9 @@ impl<'a> Evaluator<'a> {
     const ROWS: usize = 16;
     const PART: usize = 128;
 
-    /// From so many elements on operands hardly lie in a core's own caches. Their lines are asked for two blocks
-    /// ahead, so that they come while the steps before compute.
-    const FAR: usize = 1 << 20;
+    /// From so many elements on an operand hardly lies in any cache. Where it is read and nothing else is
+    /// done, its lines are asked for two blocks ahead; steps between would make the lines leave before they are used.
+    const FAR: usize = 1 << 23;
     const AHEAD: usize = 2 * Self::BLOCK;
 
     /// How many elements a thread should take at a time: fewer, the more there is to do to each.
@@ -279,7 +279,7 @@ impl<'a> Evaluator<'a> {
                 How::Whole => {
                     let size = view.dtype.size();
                     let at = view.first().wrapping_add(start * size);
-                    if self.count >= Self::FAR {
+                    if self.count >= Self::FAR && self.plan.steps.is_empty() {
                         fetch(at.wrapping_add(Self::AHEAD * size), len * size);
                     }
                     scratch.table[i] = at.cast_mut();
