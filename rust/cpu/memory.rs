@@ -3,11 +3,13 @@
 //! ones by classes of sizes, large ones from a [`Region`], where the system has such.
 
 use super::region::Region;
+use super::threads;
 use crate::bail;
 use crate::core::Result;
 use parking_lot::Mutex;
 use std::alloc::{Layout, alloc, dealloc};
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +17,8 @@ use std::sync::{LazyLock, OnceLock};
 
 /// Vectors are at most this wide, and a cache line is.
 const ALIGN: usize = 64;
-/// Blocks from this size on come from the region.
-const LARGE: usize = 64 << 10;
+/// Blocks from this size on come from the region, smaller ones from the classes below `OWN_BELOW`.
+const LARGE: usize = 256 << 10;
 /// The smallest block.
 const MIN: usize = 64;
 /// Size classes: four a power of two, from 64 bytes up.
@@ -93,6 +95,49 @@ static POOL: Pool = Pool {
     peak: AtomicUsize::new(0),
 };
 
+/// Blocks that a thread of a parallel region has given back and will take first: a kernel's temporaries, which its
+/// own caches still hold. From another core's they would have to be fetched line by line, which for a product of 128³
+/// costs as much as the product.
+struct Own([Cell<Option<(usize, NonNull<u8>)>>; 4]);
+
+/// Blocks of classes below this one (256 KiB, as `LARGE`) are kept.
+const OWN_BELOW: usize = 4 * 12;
+
+thread_local! {
+    static OWN: Own = const { Own([const { Cell::new(None) }; 4]) };
+}
+
+impl Own {
+    fn take(class: usize) -> Option<NonNull<u8>> {
+        let find = |own: &Own| {
+            let kept = own.0.iter().find(|block| block.get().is_some_and(|(of, _)| of == class))?;
+            kept.take().map(|(_, block)| block)
+        };
+        if class < OWN_BELOW && threads::inside() { OWN.try_with(find).ok()? } else { None }
+    }
+
+    /// Keeps the block, or says that it does not.
+    fn keep(class: usize, block: NonNull<u8>) -> bool {
+        let store = |own: &Own| {
+            let room = own.0.iter().find(|kept| kept.get().is_none());
+            room.map(|kept| kept.set(Some((class, block)))).is_some()
+        };
+        class < OWN_BELOW && threads::inside() && OWN.try_with(store).unwrap_or(false)
+    }
+
+    fn give_back(&self) {
+        for (class, block) in self.0.iter().filter_map(Cell::take) {
+            POOL.free[class].lock().push(block);
+        }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 /// What this process may use: the machine's memory, or the control group's limit where that is lower.
 pub fn limit() -> usize {
     static LIMIT: OnceLock<usize> = OnceLock::new();
@@ -126,7 +171,7 @@ impl Memory {
                 return Ok(Memory { ptr, len, owner: Owner::Region { size } });
             }
         }
-        if let Some(ptr) = POOL.free[class].lock().pop() {
+        if let Some(ptr) = Own::take(class).or_else(|| POOL.free[class].lock().pop()) {
             Memory::count(size);
             return Ok(Memory { ptr, len, owner: Owner::Pool { class } });
         }
@@ -207,28 +252,32 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        let size = match self.owner {
+        let (size, kept) = match self.owner {
             Owner::Pool { class } => {
-                POOL.free[class].lock().push(self.ptr);
-                size_of_class(class)
+                let kept = Own::keep(class, self.ptr);
+                if !kept {
+                    POOL.free[class].lock().push(self.ptr);
+                }
+                (size_of_class(class), kept)
             }
             Owner::Region { size } => {
                 if let Some(region) = &mut *POOL.region.lock() {
                     region.give(self.ptr, size);
                 }
-                size
+                (size, false)
             }
             Owner::Borrowed { .. } => return,
         };
         let used = POOL.used.fetch_sub(size, Ordering::Relaxed) - size;
-        if POOL.held.load(Ordering::Relaxed).saturating_sub(used) > limit() / 4 {
+        if !kept && POOL.held.load(Ordering::Relaxed).saturating_sub(used) > limit() / 4 {
             empty_cache();
         }
     }
 }
 
-/// Gives all waiting blocks back to the system.
+/// Gives all waiting blocks back to the system, but for the few that other threads keep for themselves.
 pub fn empty_cache() {
+    let _ = OWN.try_with(Own::give_back);
     for class in 0..CLASSES {
         let blocks = std::mem::take(&mut *POOL.free[class].lock());
         let size = size_of_class(class);

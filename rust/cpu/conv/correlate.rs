@@ -25,15 +25,15 @@ use crate::core::Result;
 use crate::cpu::work::{Shared, try_parallel};
 
 /// Terms of a sum that are taken at a time.
-const DEPTH: usize = 384;
+pub const DEPTH: usize = 384;
 /// Elements of the panels of a chunk: most of a small L2.
 const PANELS: usize = 96 << 10;
 /// Elements that a chunk writes.
 const OUTPUT: usize = 64 << 10;
 /// Multiplications that are worth a chunk of their own.
-const WORK: usize = 256 << 10;
+pub const WORK: usize = 256 << 10;
 /// Chunks are made smaller while there are fewer than this.
-const CHUNKS: usize = 32;
+pub const CHUNKS: usize = 32;
 
 /// Positions of the result that share their taps, and where they lie in a result plane:
 /// `origin + i·step[0] + j·step[1]`.
@@ -61,6 +61,8 @@ pub struct Correlation<T> {
     /// Elements of a result plane.
     pub area: usize,
     pub frame: Frame,
+    /// How far apart the frame's planes have neighbouring positions.
+    pub apart: [usize; 2],
     pub phases: Vec<Phase>,
 }
 
@@ -91,11 +93,11 @@ struct Plan {
 }
 
 /// One chunk, in elements of the whole.
-struct Chunk {
-    images: Range<usize>,
-    lines: Range<usize>,
-    groups: Range<usize>,
-    rows: Range<usize>,
+pub struct Chunk {
+    pub images: Range<usize>,
+    pub lines: Range<usize>,
+    pub groups: Range<usize>,
+    pub rows: Range<usize>,
 }
 
 /// Columns of the product that a tile takes together.
@@ -123,12 +125,19 @@ pub fn share(count: usize, blocks: usize, i: usize) -> Range<usize> {
 }
 
 impl<T: Float> Correlation<T> {
-    /// Computes it with `V`'s instructions. `done` is told of finished ranges of `dst`.
+    /// Computes it with `V`'s instructions; positions lie side by side in the frame's planes. `done` is told of finished ranges of `dst`.
     ///
     /// # Safety
     /// The processor has the instructions, the pointers have what the sizes say, and nothing else
     /// reads or writes `dst` meanwhile.
     pub unsafe fn run<V: Simd<Elem = T>>(&self, done: Done) -> Result<()> {
+        if self.phases.iter().map(|p| p.grid[0] * p.grid[1]).sum::<usize>() < self.area {
+            // SAFETY: the caller's promises, passed on.
+            unsafe { clear(self.dst, self.images * self.groups * self.rows * self.area) };
+        }
+        if self.phases.is_empty() {
+            return Ok(());
+        }
         let plan = self.plan::<V>()?;
         try_parallel(plan.chunks.iter().product(), |index| {
             let [images, lines, groups, rows] = plan.chunks;
@@ -253,15 +262,15 @@ impl<T: Float> Correlation<T> {
     }
 
     /// Tells `done` what a chunk has written, if there is one phase and so lines are lines of `dst`.
-    fn report(&self, chunk: &Chunk, done: &(dyn Fn(usize, usize) + Sync)) {
-        let all_lines = chunk.lines.len() == self.frame.grid[0];
+    pub fn report(&self, chunk: &Chunk, done: &(dyn Fn(usize, usize) + Sync)) {
+        let [height, width] = self.phases[0].grid;
+        let all_lines = chunk.lines.len() == height;
         for n in chunk.images.clone() {
             for g in chunk.groups.clone() {
                 let first = ((n * self.groups + g) * self.rows + chunk.rows.start) * self.area;
                 if all_lines {
                     done(first, chunk.rows.len() * self.area);
                 } else {
-                    let width = self.frame.grid[1];
                     for k in 0..chunk.rows.len() {
                         done(first + k * self.area + chunk.lines.start * width, chunk.lines.len() * width);
                     }

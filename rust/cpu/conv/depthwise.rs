@@ -2,13 +2,17 @@
 //! their gradient to the input, which is the same with the kernel turned round.
 //!
 //! `y[p] = Σ_t w[t] · x[p + tap t]`: there is no sum over channels to amortise a copy, so a plane is read once
-//! into a border of zeros in the first level of cache and every output vector is one chain over the taps,
-//! `ROWS` rows at a time so that several chains run side by side.
+//! into a border of zeros in the first level of cache, where its columns are aligned, while the next plane is
+//! fetched. Every output vector is one chain over the taps, column by column of the kernel, `ROWS` rows at a time:
+//! several chains run side by side, and of kernels of a usual height each row of the input is loaded once for all
+//! rows of the result that it belongs to.
 
 use super::Done;
 use super::scratch::with;
 use super::simd::{Float, Kernel, Simd};
+use super::tile::copy;
 use crate::core::Result;
+use crate::cpu::matmul::kernel::prefetch;
 use crate::cpu::work::try_parallel;
 
 /// Rows of the result that are computed side by side.
@@ -38,31 +42,34 @@ pub struct Depthwise<T> {
 unsafe impl<T: Float> Sync for Depthwise<T> {}
 
 impl<T: Float> Depthwise<T> {
-    /// Rows and elements of a row of a plane with its border, for vectors that run over the end.
-    fn framed<V: Simd<Elem = T>>(&self) -> [usize; 2] {
+    /// Rows and elements of a row of a plane with its border, for vectors and tiles that run over the end; and the
+    /// column of the input's first, which is aligned.
+    fn framed<V: Simd<Elem = T>>(&self) -> [usize; 3] {
+        let before = self.pad[1].next_multiple_of(V::LANES);
         let [rows, columns] = std::array::from_fn(|a| {
             (self.grid[a] + (self.kernel[a] - 1) * self.dilation[a]).max(self.size[a] + self.pad[a])
         });
-        [rows + ROWS, columns.next_multiple_of(V::LANES) + 2 * V::LANES]
+        [rows + ROWS, (before + columns).next_multiple_of(V::LANES) + 2 * V::LANES, before]
     }
 
     /// # Safety
     /// The processor has `V`'s instructions, and the pointers lead to all elements that the sizes name.
     pub unsafe fn run<V: Simd<Elem = T>>(&self, done: Done) -> Result<()> {
-        let [height, width] = self.framed::<V>();
+        let [height, width, before] = self.framed::<V>();
         let area = self.grid[0] * self.grid[1];
         let [rows, columns] = self.kernel;
-        let taps: Vec<usize> = (0..rows * columns)
-            .map(|t| t / columns * self.dilation[0] * width + t % columns * self.dilation[1])
-            .collect();
-        let each = (WORK / (area * self.kernel[0] * self.kernel[1])).max(1);
+        let each = (WORK / (area * rows * columns)).max(1);
         try_parallel(self.planes.div_ceil(each), |chunk| {
-            with(height * width, |frame| {
-                for plane in chunk * each..self.planes.min((chunk + 1) * each) {
-                    // SAFETY: the caller's promises; the frame is this thread's, and the plane its own.
-                    unsafe { V::run(Plane::<V> { job: self, plane, frame, width, height, taps: &taps }) };
-                    if let Some(done) = done {
-                        done(plane * area, area);
+            with(height * width, |frame: *mut T| {
+                // SAFETY: the caller's promises; the frame is this thread's, and the planes its own.
+                unsafe {
+                    // All planes of the chunk have the same border.
+                    frame.write_bytes(0, height * width);
+                    for plane in chunk * each..self.planes.min((chunk + 1) * each) {
+                        V::run(Plane::<V> { job: self, plane, frame, width, before });
+                        if let Some(done) = done {
+                            done(plane * area, area);
+                        }
                     }
                 }
             })
@@ -75,86 +82,104 @@ struct Plane<'a, V: Simd> {
     plane: usize,
     frame: *mut V::Elem,
     width: usize,
-    height: usize,
-    /// Where each tap is from a position.
-    taps: &'a [usize],
+    before: usize,
 }
 
 impl<V: Simd> Kernel for Plane<'_, V> {
     #[inline(always)]
     unsafe fn call(self) {
+        let Plane { job, plane, frame, width, before } = self;
+        let [rows, columns] = job.size;
         // SAFETY: the caller's promises, passed on.
         unsafe {
-            fill::<V>(self.job, self.plane, self.frame, self.width, self.height);
-            if self.job.grid[1] > V::LANES { self.tiles::<2>() } else { self.tiles::<1>() }
+            let src = job.src.add(plane * rows * columns);
+            for y in 0..rows {
+                copy::<V>(src.add(y * columns), frame.add((y + job.pad[0]) * width + before), columns);
+            }
+            match (job.kernel[0], job.dilation[0]) {
+                (3, 1) => self.tiles::<3>(),
+                (5, 1) => self.tiles::<5>(),
+                (7, 1) => self.tiles::<7>(),
+                _ => self.tiles::<1>(),
+            }
         }
     }
 }
 
 impl<V: Simd> Plane<'_, V> {
-    /// The result in tiles of `ROWS` rows and N vectors.
+    /// The result in tiles of `ROWS` rows and one or two vectors, by kernels of R rows, or of any number if R is 1.
     ///
     /// # Safety
     /// As for `Depthwise::run`; the frame is filled.
     #[inline(always)]
-    unsafe fn tiles<const N: usize>(&self) {
-        let &Plane { job, plane, frame, width, taps, .. } = self;
-        let [rows, columns] = job.grid;
+    unsafe fn tiles<const R: usize>(&self) {
+        let [rows, columns] = self.job.grid;
+        let next = self.job.size[0] * self.job.size[1];
+        let ahead = self.job.src.wrapping_add((self.plane + 1) * next);
+        let line = 64 / size_of::<V::Elem>();
+        for y in (0..rows).step_by(ROWS) {
+            let lines = next * y / rows..next * (y + ROWS) / rows;
+            lines.step_by(line).for_each(|at| prefetch(ahead.wrapping_add(at)));
+            let mut x = 0;
+            while x < columns {
+                // SAFETY: the caller's promises, passed on.
+                unsafe {
+                    if columns - x > V::LANES {
+                        self.tile::<R, 2>(y, x);
+                    } else {
+                        self.tile::<R, 1>(y, x);
+                    }
+                }
+                x += 2 * V::LANES;
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `tiles`.
+    #[inline(always)]
+    unsafe fn tile<const R: usize, const N: usize>(&self, y: usize, x: usize) {
+        let &Plane { job, plane, frame, width, before } = self;
+        let ([rows, columns], [height, across]) = (job.grid, job.kernel);
         // SAFETY: the frame has room for the plane within its border, and for vectors and rows that run over
         // its end.
         unsafe {
-            let weight = job.weight.add(plane % job.channels * taps.len());
-            let dst = job.dst.add(plane * rows * columns);
-            for y in (0..rows).step_by(ROWS) {
-                for x in (0..columns).step_by(N * V::LANES) {
-                    let mut sums = [[V::zero(); N]; ROWS];
-                    for (t, tap) in taps.iter().enumerate() {
-                        let w = V::splat(*weight.add(if job.turned { taps.len() - 1 - t } else { t }));
-                        let from = frame.add(y * width + x + tap);
-                        for (i, row) in sums.iter_mut().enumerate() {
-                            for (v, sum) in row.iter_mut().enumerate() {
-                                *sum = w.fma(V::load(from.add(i * width + v * V::LANES)), *sum);
-                            }
-                        }
-                    }
-                    for (i, row) in sums.iter().enumerate().take(rows - y) {
-                        for (v, sum) in row.iter().enumerate() {
-                            let x = x + v * V::LANES;
-                            let to = dst.wrapping_add((y + i) * columns + x);
-                            if columns >= x + V::LANES {
-                                sum.store(to);
-                            } else if columns > x {
-                                sum.store_first(to, columns - x);
+            let weight = job.weight.add(plane % job.channels * height * across);
+            let tap = |r: usize, s: usize| {
+                let t = r * across + s;
+                V::splat(*weight.add(if job.turned { height * across - 1 - t } else { t }))
+            };
+            let mut sums = [[V::zero(); N]; ROWS];
+            for s in 0..across {
+                let from = frame.add(y * width + x + before - job.pad[1] + s * job.dilation[1]);
+                for first in (0..height).step_by(R) {
+                    let from = from.add(first * job.dilation[0] * width);
+                    let w: [V; R] = std::array::from_fn(|r| tap(first + r, s));
+                    // Row `i + r` of the input belongs to row `i` of the result.
+                    for row in 0..ROWS + R - 1 {
+                        let at = from.add(row * width);
+                        let x: [V; N] = std::array::from_fn(|v| V::load(at.add(v * V::LANES)));
+                        for r in 0..R {
+                            if let Some(sums) = row.checked_sub(r).and_then(|i| sums.get_mut(i)) {
+                                for (sum, x) in sums.iter_mut().zip(x) {
+                                    *sum = w[r].fma(x, *sum);
+                                }
                             }
                         }
                     }
                 }
             }
-        }
-    }
-}
-
-/// The plane within its border of zeros.
-#[inline(always)]
-unsafe fn fill<V: Simd>(
-    job: &Depthwise<V::Elem>,
-    plane: usize,
-    frame: *mut V::Elem,
-    width: usize,
-    height: usize,
-) {
-    let [rows, columns] = job.size;
-    // SAFETY: as for `Plane`.
-    unsafe {
-        let src = job.src.add(plane * rows * columns);
-        for y in 0..height {
-            let to = frame.add(y * width);
-            for x in (0..width).step_by(V::LANES) {
-                V::zero().store(to.add(x));
-            }
-            let from = y.wrapping_sub(job.pad[0]);
-            if from < rows {
-                std::ptr::copy_nonoverlapping(src.add(from * columns), to.add(job.pad[1]), columns);
+            let dst = job.dst.add(plane * rows * columns);
+            for (i, row) in sums.iter().enumerate().take(rows - y) {
+                for (v, sum) in row.iter().enumerate() {
+                    let x = x + v * V::LANES;
+                    let to = dst.wrapping_add((y + i) * columns + x);
+                    if columns >= x + V::LANES {
+                        sum.store(to);
+                    } else if columns > x {
+                        sum.store_first(to, columns - x);
+                    }
+                }
             }
         }
     }

@@ -10,6 +10,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod blocks;
+mod channels;
 mod correlate;
 mod depthwise;
 mod planes;
@@ -27,6 +28,7 @@ pub mod winograd;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use self::channels::Channels;
 use self::correlate::{Correlation, Phase};
 use self::depthwise::Depthwise;
 pub use self::planes::inside;
@@ -87,7 +89,27 @@ impl Dims {
             && (self.h + reach[0]).saturating_mul(self.w + reach[1]) <= depthwise::PLANE
     }
 
-    /// The planes of `x`, and the taps of the kernel in them.
+    /// The planes of `x` as they are within their padding, and the taps of the kernel in them.
+    fn whole_frame(&self) -> (Frame, Vec<Tap>) {
+        let Conv2d { stride, padding, dilation, .. } = self.conv;
+        let grid = [self.oh, self.ow];
+        let frame = Frame {
+            size: [self.h, self.w],
+            pad: [padding[0] as isize, padding[1] as isize],
+            stride: [1, 1],
+            parts: vec![[0, 0]],
+            grid: std::array::from_fn(|a| grid[a].saturating_sub(1).saturating_mul(stride[a]) + 1),
+            reach: [(self.r - 1) * dilation[0], (self.s - 1) * dilation[1]],
+            pitch: 0,
+        };
+        let tap = |t: usize| {
+            let at = [t / self.s * dilation[0], t % self.s * dilation[1]];
+            Tap { weight: t, part: 0, at }
+        };
+        (frame.close_up(), (0..self.r * self.s).map(tap).collect())
+    }
+
+    /// The planes of `x` split by stride, and the taps of the kernel in them.
     fn frame(&self) -> (Frame, Vec<Tap>) {
         let Conv2d { stride, padding, dilation, .. } = self.conv;
         let mut frame = Frame {
@@ -360,8 +382,10 @@ impl Operation for Forward<'_> {
             // SAFETY: the caller's promises, passed on.
             return with_simd!(self.isa, T, V => unsafe { job.run::<V<T>>(done) });
         }
-        let (frame, taps) = d.frame();
         let (depth, rows, area) = (d.c / d.conv.groups, d.k / d.conv.groups, d.r * d.s);
+        let (terms, positions) = (depth * area, d.n * d.oh * d.ow);
+        let by_channels = with_simd!(self.isa, T, V => Channels::pay::<V<T>>(rows, terms, positions));
+        let (frame, taps) = if by_channels { d.whole_frame() } else { d.frame() };
         let job = Correlation {
             images: d.n,
             groups: d.conv.groups,
@@ -374,11 +398,12 @@ impl Operation for Forward<'_> {
             weight_group: rows * depth * area,
             dst: y,
             area: d.oh * d.ow,
-            phases: vec![Phase { grid: frame.grid, taps, origin: 0, step: [d.ow, 1] }],
+            phases: vec![Phase { grid: [d.oh, d.ow], taps, origin: 0, step: [d.ow, 1] }],
             frame,
+            apart: if by_channels { d.conv.stride } else { [1, 1] },
         };
         // SAFETY: the caller's promises, passed on.
-        with_simd!(self.isa, T, V => unsafe { job.run::<V<T>>(done) })
+        with_simd!(self.isa, T, V => unsafe { job.run_either::<V<T>>(by_channels, done) })
     }
 }
 
@@ -405,11 +430,6 @@ impl Operation for BackwardInput<'_> {
         }
         let (frame, phases) = d.turned_frame();
         let (depth, rows, area) = (d.k / d.conv.groups, d.c / d.conv.groups, d.r * d.s);
-        let reached: usize = phases.iter().map(|p| p.grid[0] * p.grid[1]).sum();
-        if reached < d.h * d.w {
-            // SAFETY: the caller's promises, passed on.
-            unsafe { correlate::clear(dx, d.x_count()) };
-        }
         let job = Correlation {
             images: d.n,
             groups: d.conv.groups,
@@ -423,13 +443,14 @@ impl Operation for BackwardInput<'_> {
             dst: dx,
             area: d.h * d.w,
             frame,
+            apart: [1, 1],
             phases,
         };
-        if job.phases.is_empty() {
-            return Ok(());
-        }
-        // SAFETY: as above.
-        with_simd!(self.isa, T, V => unsafe { job.run::<V<T>>(done) })
+        let most = job.phases.iter().map(|p| p.taps.len()).max().unwrap_or(0) * depth;
+        let positions = d.n * d.h * d.w / job.phases.len().max(1);
+        let by_channels = with_simd!(self.isa, T, V => Channels::pay::<V<T>>(rows, most, positions));
+        // SAFETY: the caller's promises, passed on.
+        with_simd!(self.isa, T, V => unsafe { job.run_either::<V<T>>(by_channels, done) })
     }
 }
 

@@ -88,11 +88,11 @@ macro_rules! simd {
 // 32 registers: 24 sums, the 3 to 6 vectors that they share, one broadcast value.
 #[cfg(target_arch = "x86_64")]
 simd!(F32x16 F64x8, features "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma", rows 8,
-    widths [6, 6, 6, 6, 3, 3, 3, 3], dot [4, 6]);
+    widths [6, 6, 6, 6, 4, 4, 3, 3], dot [4, 6]);
 #[cfg(target_arch = "aarch64")]
-simd!(F32x4, features "neon", rows 8, widths [6, 6, 6, 6, 3, 3, 3, 3], dot [4, 4]);
+simd!(F32x4, features "neon", rows 8, widths [6, 6, 6, 6, 4, 4, 3, 3], dot [4, 4]);
 #[cfg(target_arch = "aarch64")]
-simd!(F64x2, features "neon", rows 8, widths [6, 6, 6, 6, 3, 3, 3, 3], dot [4, 2]);
+simd!(F64x2, features "neon", rows 8, widths [6, 6, 6, 6, 4, 4, 3, 3], dot [4, 2]);
 // 16 registers: 12 sums, 2 vectors, one broadcast value. A tile that needs all 16 runs at half speed.
 #[cfg(target_arch = "x86_64")]
 simd!(F32x8 F64x4, features "avx2,fma", rows 6,

@@ -90,8 +90,8 @@ pub unsafe fn tile<V: Simd>(rows: usize, width: usize, tile: &Tile<V::Elem>) {
         2 => widths!(2: 1 2 3 4 5 6),
         3 => widths!(3: 1 2 3 4 5 6),
         4 => widths!(4: 1 2 3 4 5 6),
-        5 => widths!(5: 1 2 3),
-        6 => widths!(6: 1 2 3),
+        5 => widths!(5: 1 2 3 4),
+        6 => widths!(6: 1 2 3 4),
         7 => widths!(7: 1 2 3),
         8 => widths!(8: 1 2 3),
         _ => unreachable!("tiles have 1 to {MAX_ROWS} rows"),
@@ -265,7 +265,7 @@ impl<V: Simd> Kernel for Emit<'_, V> {
 
 /// Copies `len` elements, and touches no others.
 #[inline(always)]
-unsafe fn copy<V: Simd>(from: *const V::Elem, to: *mut V::Elem, len: usize) {
+pub unsafe fn copy<V: Simd>(from: *const V::Elem, to: *mut V::Elem, len: usize) {
     // SAFETY: the caller vouches for the elements.
     unsafe {
         let mut x = 0;

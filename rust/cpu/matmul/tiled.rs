@@ -40,6 +40,10 @@ const PACK: usize = 4 << 10;
 /// Parts of C to a thread, so that one that is held back costs little.
 const PARTS: usize = 2;
 
+/// Tasks of a block at most. More would only be smaller: the strips that a task reads from the first level of cache,
+/// and the panels from the second, would serve fewer tiles (3 % of a product of 1024³).
+const TASKS: usize = 512;
+
 /// Columns to a thread that are worth packing A once more.
 const WIDE: usize = 128;
 
@@ -48,8 +52,9 @@ const WIDE: usize = 128;
 const STRIPS: usize = 4;
 const SMALL: usize = 384 << 10;
 
-/// Elements of B that few rows of A read in place, past what the first level holds: on two threads a product of 128³
-/// took 33 µs packed and takes 15 so, for packing is a turn that all wait for.
+/// Elements of B that few rows of A read in place, past what the first level holds, or that threads pack each its
+/// columns of: on two threads a product of 128³ took 33 µs with B packed by all, for all waited for all and then for
+/// the lines that the other core had written. It takes 15 in place, 18 with B transposed.
 const IN_PLACE: usize = 96 << 10;
 
 /// Elements of C that are worth telling of.
@@ -124,9 +129,12 @@ impl<S: Operand> Part<'_, S> {
         if threads == 1 || tasks < threads {
             return Share::Together;
         }
-        let own = if self.a.is_some() { PARTS * threads } else { threads };
+        // Packed together, a small B would have to be fetched from the core that packed it.
+        let alone = self.a.is_some() && self.b.is_none() && work(n, k, 1) <= IN_PLACE;
+        let own = if self.a.is_some() && !alone { PARTS * threads } else { threads };
         let columns = own.min(tasks).min(self.vectors.len() / table.tiles[0].len());
-        if 2 * m <= n && columns >= threads && (self.a.is_some() || n >= WIDE * threads) {
+        let wide = 2 * m <= n || alone && m <= n;
+        if wide && columns >= threads && (self.a.is_some() || n >= WIDE * threads) {
             return Share::Columns(Even::new(self.vectors.len(), columns));
         }
         let rows = tasks.min(strips / STRIPS);
@@ -311,7 +319,7 @@ impl<S: Operand> Block<'_, S> {
     /// are too few strips, more groups of panels.
     unsafe fn multiply(&self, add: bool, finish: bool) {
         let (rows, cols, depth) = (self.rows.len(), self.cols.len(), self.depth.len());
-        let tasks = (work(rows, cols, depth) / TASK).max(1);
+        let tasks = (work(rows, cols, depth) / TASK).clamp(1, TASKS);
         let by_cache = (cols * depth * size_of::<S::Real>()).div_ceil(GROUP).min(self.panels.parts);
         let strips = Even::new(self.strips.parts, (tasks / by_cache).clamp(1, self.strips.parts));
         let panels = Even::new(self.panels.parts, (tasks / strips.parts).clamp(by_cache, self.panels.parts));

@@ -74,6 +74,11 @@ pub fn parallel<F: Fn(usize) + Sync>(chunks: usize, f: F) {
     (0..chunks).for_each(f);
 }
 
+/// Whether the calling thread runs a chunk of a region.
+pub fn inside() -> bool {
+    INSIDE.get()
+}
+
 /// How many threads a region that began here would have, if nobody else uses the pool.
 pub fn available() -> usize {
     if INSIDE.get() { 1 } else { num_threads() }

@@ -14,11 +14,11 @@
 //! order of 1e-5 of the largest value, below `BOUND`. What is infinite spoils its whole tile.
 //! `set_precise` turns this way off.
 
+mod block;
 mod transform;
 mod weight;
 
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Dims;
@@ -28,12 +28,11 @@ use super::simd::Simd;
 use crate::core::Result;
 use crate::cpu::even::Even;
 use crate::cpu::isa::Isa;
-use crate::cpu::matmul::kernel::Tile;
-use crate::cpu::matmul::table::{Kernels, Real};
-use crate::cpu::threads::parallel;
+use crate::cpu::matmul::table::Real;
 use crate::cpu::work::{Shared, try_parallel};
 
-use self::transform::{OfInput, Output, Planes, Spread, Weights};
+use self::block::Block;
+use self::transform::{Planes, Taps};
 pub use self::weight::{ELEMENTS, WinogradWeight, pays as weight_pays};
 
 /// Rows and columns of a tile of the result, of the tile of the input that it needs, and of the kernel.
@@ -49,7 +48,8 @@ pub const BOUND: f64 = 3e-5;
 /// read seldom, and so few that what the products read and write stays near.
 const BLOCK: usize = 96;
 
-/// Tiles up to which a convolution is one block, whose steps are shared out instead.
+/// Tiles up to which a convolution is one block, whose steps are shared out instead: the transform of the weights
+/// would cost as much as the products if it went through memory, so whoever multiplies makes what it needs of it.
 const FEW: usize = 2 * BLOCK;
 
 /// Elements between the 36 planes of a block, besides the planes: else all would share the lines of a cache.
@@ -102,15 +102,13 @@ pub fn pays(d: &Dims) -> bool {
     /// about.
     const LANES: usize = 16;
     const TRANSFORM: usize = 24;
-    /// Tiles whose products cost as much as the transform of the weights, if these leave the second level of
-    /// cache, and if they stay.
-    const WEIGHTS: [usize; 2] = [40, 8];
+    /// Tiles whose products cost as much as the transform of the weights.
+    const WEIGHTS: usize = 10;
     if !fits(d) {
         return false;
     }
     let (depth, rows) = (d.c.next_multiple_of(LANES), d.k.next_multiple_of(LANES));
-    let stays = IN * IN * depth * rows * size_of::<f32>() <= 1 << 20;
-    let tiles = (d.n * d.oh.div_ceil(OUT) * d.ow.div_ceil(OUT) + WEIGHTS[stays as usize]) as f64;
+    let tiles = (d.n * d.oh.div_ceil(OUT) * d.ow.div_ceil(OUT) + WEIGHTS) as f64;
     let products = (depth * rows + TRANSFORM * (depth + rows)) as f64;
     let definition = (d.n * d.oh * d.ow) as f64 * (TAPS * TAPS) as f64 * d.c as f64 * d.k as f64;
     tiles * (IN * IN) as f64 * products < 0.9 * definition
@@ -159,30 +157,17 @@ impl<'a> Winograd<'a> {
     /// The processor has `V`'s instructions, which are those of `isa`; the pointers lead to all elements
     /// that the sizes name.
     pub unsafe fn run<V: Simd<Elem = f32>>(&self, isa: Isa) -> Result<()> {
-        let table = f32::kernels(isa);
-        let vectors = self.rows.div_ceil(V::LANES);
-        let panels = Even::at_most(vectors, table.tiles[0].len());
-        let plane = self.depth * vectors * V::LANES + APART;
-        let weights = memory::<f32>(IN * IN * plane)?;
-        let u = Shared::new(weights.ptr().cast::<f32>());
-        try_parallel(vectors, |v| {
-            with(self.depth * TAPS * TAPS * V::LANES, |staged| {
-                // SAFETY: the vector's part of the weights, and memory of this thread's for nine taps of
-                // each channel.
-                unsafe { V::run(Weights::<V> { job: self, v, panels, plane, staged, to: u.at(0) }) }
-            })
-        })?;
-
         let tiles = self.grid.map(|n| n.div_ceil(OUT));
         let lines = self.images * tiles[0];
         let few = lines * tiles[1] <= FEW;
         let lines = Even::at_most(lines, if few { lines } else { (BLOCK / tiles[1]).max(1) });
         let longest = lines.part(0).len();
-        let pitch = self.depth.next_multiple_of(V::LANES);
+        let (table, pitch) = (f32::kernels(isa), self.depth.next_multiple_of(V::LANES));
+        let vectors = self.rows.div_ceil(V::LANES);
         let block = Block::<V> {
             job: self,
             table,
-            panels,
+            panels: Even::at_most(vectors, table.tiles[0].len()),
             input: Planes {
                 src: self.src,
                 channels: self.depth,
@@ -193,155 +178,26 @@ impl<'a> Winograd<'a> {
                 plane: longest * tiles[1] * pitch + APART,
             },
             lines: longest,
-            weights: u,
-            weights_plane: plane,
-            rows: self.rows.next_multiple_of(V::LANES),
+            rows: vectors * V::LANES,
             lanes: PhantomData,
         };
-        // SAFETY: as above; each part writes its own lines of the result.
+        // SAFETY: as above; each part writes its own vectors of the weights, or its own lines of the result.
         unsafe {
             if few {
                 return block.run_together(lines.part(0));
             }
-            try_parallel(lines.parts, |i| {
-                with(block.products() + block.staged(), |memory| block.run(lines.part(i), memory))
-            })
-        }
-    }
-}
-
-/// Lines of tiles that are worked on together, and where their numbers lie in a thread's memory.
-struct Block<'a, V> {
-    job: &'a Winograd<'a>,
-    table: &'static Kernels<f32>,
-    panels: Even,
-    /// The input, and where its transform goes.
-    input: Planes,
-    /// Lines at most.
-    lines: usize,
-    weights: Shared<f32>,
-    weights_plane: usize,
-    /// Channels of the result, rounded up to whole vectors.
-    rows: usize,
-    lanes: PhantomData<fn() -> V>,
-}
-
-impl<V: Simd<Elem = f32>> Block<'_, V> {
-    /// Elements between the planes of M.
-    fn plane(&self, channels: usize) -> usize {
-        self.lines * self.input.tiles[1] * channels + APART
-    }
-
-    /// Elements of V and M.
-    fn products(&self) -> usize {
-        IN * IN * (self.input.plane + self.plane(self.rows))
-    }
-
-    /// Elements of the input while it is transformed; a line of the result needs less.
-    fn staged(&self) -> usize {
-        self.input.staged::<V, OfInput>(self.lines)
-    }
-
-    /// The transform of some lines, and of some channels.
-    fn spread(
-        &self,
-        lines: Range<usize>,
-        channels: Range<usize>,
-        staged: *mut f32,
-        to: *mut f32,
-    ) -> Spread<'_, OfInput, V> {
-        Spread { planes: &self.input, lines, channels, staged, to, side: PhantomData }
-    }
-
-    /// # Safety
-    /// As for `Winograd::run`; `memory` is for `products` and `staged`.
-    unsafe fn run(&self, lines: Range<usize>, memory: *mut f32) {
-        let v = Shared::new(memory);
-        let m = Shared::new(v.at(IN * IN * self.input.plane));
-        let staged = v.at(self.products());
-        // SAFETY: the caller's promises, passed on.
-        unsafe {
-            V::run(self.spread(lines.clone(), 0..self.job.depth, staged, v.at(0)));
-            for f in 0..IN * IN {
-                self.multiply(f, lines.len() * self.input.tiles[1], v, m);
-            }
-            V::run(Output {
-                block: self,
-                lines: lines.clone(),
-                channels: 0..self.job.rows,
-                staged,
-                m: m.at(0),
-            });
-        }
-        self.tell(lines, 0..self.job.rows);
-    }
-
-    /// The same with threads that share the channels of either transform, and the products.
-    ///
-    /// # Safety
-    /// As for `Winograd::run`.
-    unsafe fn run_together(&self, lines: Range<usize>) -> Result<()> {
-        let memory = memory::<f32>(self.products())?;
-        let v = Shared::new(memory.ptr().cast::<f32>());
-        let m = Shared::new(v.at(IN * IN * self.input.plane));
-        let vector = |i: usize, of: usize| i * V::LANES..of.min((i + 1) * V::LANES);
-        // SAFETY: the caller's promises; each thread has its own channels, or its own planes.
-        unsafe {
-            try_parallel(self.input.pitch / V::LANES, |i| {
-                let (lines, channels) = (lines.clone(), vector(i, self.job.depth));
-                with(self.staged(), |staged| V::run(self.spread(lines, channels, staged, v.at(0))))
-            })?;
-            parallel(IN * IN, |f| self.multiply(f, lines.len() * self.input.tiles[1], v, m));
-            try_parallel(self.rows / V::LANES, |i| {
-                let (own, channels) = (lines.clone(), vector(i, self.job.rows));
-                with(self.staged(), |staged| {
-                    V::run(Output {
-                        block: self,
-                        lines: own,
-                        channels: channels.clone(),
-                        staged,
-                        m: m.at(0),
-                    });
-                    self.tell(lines.clone(), channels);
+            let plane = self.depth * block.rows + APART;
+            let weights = memory::<f32>(IN * IN * plane)?;
+            let u = Shared::new(weights.ptr().cast::<f32>());
+            try_parallel(vectors, |v| {
+                with(block.taps(), |taps| {
+                    V::run(Taps::<V> { job: self, v, to: taps });
+                    block.transform(0..IN, v, taps, u.at(0), plane);
                 })
+            })?;
+            try_parallel(lines.parts, |i| {
+                with(block.room(), |memory| block.run(lines.part(i), u, plane, memory))
             })
-        }
-    }
-
-    /// `M_f = V_f U_f`.
-    unsafe fn multiply(&self, f: usize, count: usize, v: Shared<f32>, m: Shared<f32>) {
-        let strips = Even::at_most(count, self.table.tiles.len());
-        for panel in self.panels.iter() {
-            let b = self.weights.at(f * self.weights_plane + panel.start * V::LANES * self.job.depth);
-            for strip in strips.iter() {
-                let tile = Tile {
-                    k: self.job.depth,
-                    n: panel.len() * V::LANES,
-                    a: v.at(f * self.input.plane + strip.start * self.input.pitch),
-                    lda: self.input.pitch as isize,
-                    b,
-                    ldb: (panel.len() * V::LANES) as isize,
-                    c: m.at(f * self.plane(self.rows) + strip.start * self.rows + panel.start * V::LANES),
-                    ldc: self.rows,
-                    add: false,
-                };
-                // SAFETY: V, U and M are as large as the tile says; it is whole and in place.
-                unsafe { self.table.tiles[strip.len() - 1][panel.len() - 1][0][0](&tile) }
-            }
-        }
-    }
-
-    /// Tells of finished channels of finished lines.
-    fn tell(&self, mut lines: Range<usize>, channels: Range<usize>) {
-        let Some(done) = self.job.done else { return };
-        let [height, width] = self.job.grid;
-        while !lines.is_empty() {
-            let (image, run) = self.input.run_of(&lines);
-            let rows = run.start * OUT..height.min(run.end * OUT);
-            for k in channels.clone() {
-                done(((image * self.job.rows + k) * height + rows.start) * width, rows.len() * width);
-            }
-            lines.start += run.len();
         }
     }
 }

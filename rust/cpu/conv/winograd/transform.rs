@@ -5,11 +5,11 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::{Block, IN, OUT, TAPS, Winograd};
+use super::block::Block;
+use super::{IN, OUT, TAPS, Winograd};
 use crate::cpu::conv::Dims;
 use crate::cpu::conv::simd::{Kernel, Simd};
 use crate::cpu::conv::tile::Transpose;
-use crate::cpu::even::Even;
 
 /// `a x + y`.
 #[inline(always)]
@@ -17,6 +17,16 @@ unsafe fn plus<V: Simd<Elem = f32>>(y: V, a: f32, x: V) -> V {
     // SAFETY: the caller has the instructions.
     unsafe { V::splat(a).fma(x, y) }
 }
+
+/// The matrix of the weights' transform.
+const G: [[f32; TAPS]; IN] = [
+    [1.0 / 4.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
 
 /// `G g`.
 #[inline(always)]
@@ -98,57 +108,72 @@ unsafe fn of_products<V: Simd<Elem = f32>>(p: [V; IN]) -> [V; TAPS] {
     }
 }
 
-/// `U_f[c, k]` for the channels `k` of one vector, in the order of the panels that tiles read.
-pub struct Weights<'a, V: Simd> {
+/// The nine taps of each channel that is summed over, as vectors of the channels of the result: those of vector `v`.
+pub struct Taps<'a, V: Simd> {
     pub job: &'a Winograd<'a>,
     pub v: usize,
-    pub panels: Even,
-    pub plane: usize,
-    pub staged: *mut V::Elem,
     pub to: *mut V::Elem,
 }
 
-impl<V: Simd<Elem = f32>> Kernel for Weights<'_, V> {
+impl<V: Simd<Elem = f32>> Kernel for Taps<'_, V> {
     #[inline(always)]
     unsafe fn call(self) {
-        let Weights { job, v, panels, plane, staged, to } = self;
-        let first = v * V::LANES;
-        let rows = (job.rows - first).min(V::LANES);
-        // The panel that has this vector.
-        let panel = panels.iter().find(|p| p.contains(&v)).expect("panels have all vectors");
-        // SAFETY: the weights have nine taps for each pair of channels; `staged` and `to` have room.
-        unsafe {
-            for c in 0..job.depth {
-                let taps = staged.add(c * TAPS * TAPS * V::LANES);
-                let from = job.weight.add(first * job.weight_row + c * job.weight_depth);
+        let Taps { job, v, to } = self;
+        let (area, first) = (TAPS * TAPS, v * V::LANES);
+        // Channels whose taps follow each other are one long row.
+        let (count, len) = if job.weight_depth == area { (1, job.depth * area) } else { (job.depth, area) };
+        for c in 0..count {
+            // SAFETY: the weights have nine taps for each pair of channels, and `to` has room.
+            unsafe {
                 Transpose::<V> {
-                    from,
+                    from: job.weight.add(first * job.weight_row + c * job.weight_depth),
                     from_row: job.weight_row,
-                    rows,
-                    len: TAPS * TAPS,
+                    rows: (job.rows - first).min(V::LANES),
+                    len,
                     parts: 1,
                     part: 0,
-                    to: taps,
+                    to: to.add(c * area * V::LANES),
                     to_row: V::LANES,
                     pad: true,
                 }
                 .call();
-                let tap = |r: usize, s: usize| {
-                    let at = r * TAPS + s;
-                    V::load(taps.add(if job.turned { TAPS * TAPS - 1 - at } else { at } * V::LANES))
-                };
-                let mut half = [[V::zero(); TAPS]; IN];
-                for s in 0..TAPS {
-                    let column = of_weights([tap(0, s), tap(1, s), tap(2, s)]);
-                    for (half, x) in half.iter_mut().zip(column) {
-                        half[s] = x;
+            }
+        }
+    }
+}
+
+/// Some rows of the 6×6 of `U_f[c, k]` for the channels `k` of one vector, from their taps.
+pub struct Weights<V: Simd> {
+    pub depth: usize,
+    pub turned: bool,
+    pub rows: Range<usize>,
+    pub taps: *const V::Elem,
+    /// The first of the matrices, which lie `plane` apart, with channels `to_row` apart.
+    pub to: *mut V::Elem,
+    pub to_row: usize,
+    pub plane: usize,
+}
+
+impl<V: Simd<Elem = f32>> Kernel for Weights<V> {
+    #[inline(always)]
+    unsafe fn call(self) {
+        let Weights { depth, turned, rows, taps, to, to_row, plane } = self;
+        for (i, g) in rows.map(|row| G[row]).enumerate() {
+            // SAFETY: taps and matrices are as large as the sizes say.
+            unsafe {
+                let g = g.map(|g| V::splat(g));
+                for c in 0..depth {
+                    let from = taps.add(c * TAPS * TAPS * V::LANES);
+                    let mut half = [V::zero(); TAPS];
+                    for (s, half) in half.iter_mut().enumerate() {
+                        for (r, g) in g.into_iter().enumerate() {
+                            let at = r * TAPS + s;
+                            let at = if turned { TAPS * TAPS - 1 - at } else { at };
+                            *half = g.fma(V::load(from.add(at * V::LANES)), *half);
+                        }
                     }
-                }
-                let width = panel.len() * V::LANES;
-                let at = panel.start * V::LANES * job.depth + c * width + (v - panel.start) * V::LANES;
-                for (i, half) in half.into_iter().enumerate() {
                     for (j, x) in of_weights(half).into_iter().enumerate() {
-                        x.store(to.add((i * IN + j) * plane + at));
+                        x.store(to.add((i * IN + j) * plane + c * to_row));
                     }
                 }
             }
@@ -322,42 +347,71 @@ unsafe fn stage<S: Side, V: Simd<Elem = f32>>(
     }
 }
 
-/// The result from `M_f[tile, k]`.
+/// The part of `M A` that a row of the 6×6 has, for a panel of `M_f[tile, k]`.
+pub struct Half<V: Simd> {
+    pub m: *const V::Elem,
+    /// Elements between matrices, and between tiles.
+    pub plane: usize,
+    pub width: usize,
+    pub count: usize,
+    /// The first tile's: four vectors, a panel apart; tiles have room for all rows.
+    pub to: *mut V::Elem,
+}
+
+impl<V: Simd<Elem = f32>> Kernel for Half<V> {
+    #[inline(always)]
+    unsafe fn call(self) {
+        let Half { m, plane, width, count, to } = self;
+        for tile in 0..count {
+            for x in (0..width).step_by(V::LANES) {
+                // SAFETY: matrices and halves are as large as the sizes say.
+                unsafe {
+                    let mut row = [V::zero(); IN];
+                    for (j, row) in row.iter_mut().enumerate() {
+                        *row = V::load(m.add(j * plane + tile * width + x));
+                    }
+                    for (j, half) in of_output(row).into_iter().enumerate() {
+                        half.store(to.add((tile * IN * OUT + j) * width + x));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The result from `M A`.
 pub struct Output<'a, V: Simd> {
     pub block: &'a Block<'a, V>,
     pub lines: Range<usize>,
     pub channels: Range<usize>,
+    /// The number of the first tile.
+    pub tile: usize,
     pub staged: *mut f32,
-    pub m: *mut f32,
+    pub half: *const f32,
 }
 
 impl<V: Simd<Elem = f32>> Kernel for Output<'_, V> {
     #[inline(always)]
     unsafe fn call(self) {
-        let Output { block, mut lines, channels, staged, m } = self;
-        let (job, plane, lanes) = (block.job, block.plane(block.rows), V::LANES);
+        let Output { block, mut lines, channels, mut tile, staged, half } = self;
+        let (job, lanes) = (block.job, V::LANES);
         let ([height, width], across) = (job.grid, block.input.tiles[1]);
-        let mut tile = 0;
         while !lines.is_empty() {
             let (image, run) = block.input.run_of(&lines);
-            for line in run.clone() {
-                for k in channels.clone().step_by(lanes) {
+            for k in channels.clone().step_by(lanes) {
+                let (at, apart) = block.half(k / lanes);
+                for line in run.clone() {
                     // SAFETY: as for `Spread`.
                     unsafe {
                         for t in 0..across {
-                            let at = m.add((tile + t) * block.rows + k);
-                            let mut half = [[V::zero(); IN]; OUT];
-                            for j in 0..IN {
+                            let tile = tile + (line - run.start) * across + t;
+                            let at = half.add(at + tile * IN * OUT * apart);
+                            for j in 0..OUT {
                                 let mut column = [V::zero(); IN];
-                                for (i, m) in column.iter_mut().enumerate() {
-                                    *m = V::load(at.add((i * IN + j) * plane));
+                                for (i, half) in column.iter_mut().enumerate() {
+                                    *half = V::load(at.add((i * OUT + j) * apart));
                                 }
-                                for (half, m) in half.iter_mut().zip(of_output(column)) {
-                                    half[j] = m;
-                                }
-                            }
-                            for (i, half) in half.into_iter().enumerate() {
-                                for (j, y) in of_output(half).into_iter().enumerate() {
+                                for (i, y) in of_output(column).into_iter().enumerate() {
                                     y.store(staged.add(((i * across + t) * OUT + j) * lanes));
                                 }
                             }
@@ -381,8 +435,8 @@ impl<V: Simd<Elem = f32>> Kernel for Output<'_, V> {
                         }
                     }
                 }
-                tile += across;
             }
+            tile += run.len() * across;
             lines.start += run.len();
         }
     }
