@@ -212,10 +212,10 @@ impl Elementary for f32 {
     }
 
     /// `t / (t + 2)` with `t = exp(2 |x|) − 1`. A first quotient q is corrected by its remainder `(t − 2 q) − q t`, in
-    /// which the rounding of the divisor does not count; that doubles its digits.
+    /// which the rounding of the divisor does not count; that doubles its digits. From 10 on it is 1.
     #[inline(always)]
     fn tanh<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
-        let size = x.abs().at_most(9.01);
+        let size = x.abs().at_most(10.0);
         let t = expm1_shortly(size + size);
         let inverse = Vector((t + 2.0).0.reciprocal());
         let q = t * inverse;
