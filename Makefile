@@ -3,7 +3,7 @@ PYTHON ?= python
 CHROOT ?= /var/tmp/oxon-sid
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-rust gpu gpu-table gpu-full gpu-cooperative mutants bench lint fmt wheel docs
+.PHONY: help dev test test-rust levels gpu gpu-table gpu-full gpu-cooperative mutants bench lint fmt wheel docs
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -16,6 +16,11 @@ test:  ## all tests, Rust's and Python's
 
 test-rust:  ## Rust's tests without Python and without the GPU, the quickest loop
 	cargo test --no-default-features
+
+# What computes on the host; `levels` is for processors that have AVX2.
+levels:  ## the CPU's tests, Rust's and Python's, kept to AVX2 and to portable code
+	set -e; for isa in avx2 portable; do echo "== $$isa"; \
+	  OXON_ISA=$$isa cargo test --lib cpu::; OXON_ISA=$$isa $(PYTHON) -m pytest -q -m "not gpu"; done
 
 gpu:  ## the tests that need a Vulkan adapter; fails where there is none
 	OXON_REQUIRE_GPU=1 cargo test gpu:: && OXON_REQUIRE_GPU=1 $(PYTHON) -m pytest -m gpu

@@ -60,7 +60,7 @@ def parse() -> argparse.Namespace:
 
 
 def libraries(threads: int, isa: str | None) -> dict[str, Any]:
-    """The libraries that are installed, each on so many threads and, where it can be told, on so wide vectors."""
+    """The libraries that are installed, on so many threads and, where they can be told, on these vectors."""
     if isa:
         os.environ.update(AVX2)
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_max_isa=AVX2"

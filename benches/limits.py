@@ -1,10 +1,10 @@
 """What the machine can do at best, and how near to it a task of oxon's comes; how the limits are measured is
 `limits.rs`, which is compiled here by itself.
 
-A task's work is what `ox.profile` counts: the multiply-adds that products, convolutions, attention and recurrent
-layers have by their definition, and, where all of it is one kernel, the bytes that it reads and writes. Its share
-is the time that the limits ask for over the time that it took; so a convolution whose algorithm saves
-multiplications can have more than all of it.
+A task's work is what `ox.profile` counts: the multiply-adds that products, convolutions, attention and
+recurrent layers have by their definition, and, where all of it is one kernel, the bytes that it reads and
+writes. Its share is the time that the limits ask for over the time that it took; so a convolution whose
+algorithm saves multiplications can have more than all of it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Work:
 
 
 def measure(threads: int) -> Limits | None:
-    """The limits on one thread or on all, or None where there is no compiler, or another number of threads."""
+    """The limits on one thread or on all, or None for other numbers and where there is no compiler."""
     compiler = shutil.which("rustc")
     if compiler is None:
         return None

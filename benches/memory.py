@@ -2,11 +2,11 @@
 
     python benches/memory.py [--only REGEX] [--markdown]
 
-Each network of `tasks/training.py` is trained for some steps in a process of its own for each library. Before,
-the process has trained a tiny perceptron, so that the library has loaded whatever it loads late. The figure is
-how far the most memory that the process ever had resident, as the system counts it (VmHWM), lies above what it
-had then: weights, the optimizer's state, inputs, activations, gradients and scratch, and for oxon, beside it, the
-most that its tensors held by its own count. Two threads; Linux.
+Each network of `tasks/training.py` is trained for some steps in a process of its own for each library.
+Before, the process has trained a tiny perceptron, so that the library has loaded whatever it loads late. The
+figure is how far the most memory that the process ever had resident, as the system counts it (VmHWM), lies
+above what it had then: weights, the optimizer's state, inputs, activations, gradients and scratch, and for
+oxon, beside it, the most that its tensors held by its own count. Two threads; Linux.
 """
 
 from __future__ import annotations

@@ -155,19 +155,16 @@ def test_a_cache_is_written_where_it_stands() -> None:
         for part in parts:
             keys, values = cache.extend(0, part, part + 1)
             ox.flush([keys, values])
+    # No `concat`; a GPU fills the room that is reserved.
+    assert {row.kernel for row in costs.rows} <= {"assign", "add", "copy", "fill"}
     whole = ox.cat(parts, 2)
     assert cache.keys[0].tolist() == keys.tolist() == whole.tolist()
-    assert values.tolist() == (whole + 1).tolist()
+    assert cache.values[0].tolist() == values.tolist() == (whole + 1).tolist()
     # Without room to spare it grows.
     small = KVCache(1)
     for part in parts:
         small.extend(0, part, part + 1)
     assert small.values[0].tolist() == values.tolist()
-    ox.flush([*cache.keys])
-    before = ox.memory_summary()["peak"]
-    assert before > 0
-    # No `concat`; a GPU fills the room that is reserved.
-    assert {row.kernel for row in costs.rows} <= {"assign", "add", "copy", "fill"}
 
 
 def test_gradients_go_through_a_cache() -> None:
@@ -181,8 +178,8 @@ def test_gradients_go_through_a_cache() -> None:
             start += size
         model.zero_grad()
         total.backward()
-        found.append(model.blocks[0].qkv.weight.grad.numpy().copy())
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-9, atol=1e-9)
+        found.append(model.blocks[0].qkv.weight.grad)
+    assert_close(found[1], found[0].numpy(), rtol=1e-9, atol=1e-9)
 
 
 def test_the_likeliest_are_generated_one_by_one() -> None:

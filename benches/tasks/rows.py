@@ -7,7 +7,6 @@ from typing import Any
 
 from measure import Task, Tasks
 
-
 # In each library's own words where they differ; what NumPy has no word for, it does not take part in.
 BODIES: dict[str, Callable[[Any, Any], Any]] = {
     "add": lambda m, x: x + x,

@@ -22,8 +22,8 @@ class Row:
         calls: how often it ran.
         seconds: for how long, all calls together.
         bytes: what it read and wrote, each element once.
-        flops: multiplications and additions, of products, convolutions (as by their definition), attention and
-            recurrent layers.
+        flops: multiplications and additions, of products, convolutions (as by their definition), attention
+            and recurrent layers.
     """
 
     device: str

@@ -1,6 +1,8 @@
 //! Host memory of tensors: a caching allocator, and memory borrowed from NumPy or another library.
-//! Fresh pages cost more than most kernels (≈ 1–2 µs for 4 KiB), so blocks are kept and handed out again.
+//! Fresh pages cost more than most kernels (≈ 1–2 µs for 4 KiB), so blocks are kept and handed out again: small
+//! ones by classes of sizes, large ones from a [`Region`], where the system has such.
 
+use super::region::Region;
 use super::threads;
 use crate::bail;
 use crate::core::Result;
@@ -10,20 +12,17 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 /// Vectors are at most this wide, and a cache line is.
 const ALIGN: usize = 64;
-/// Blocks from `HUGE_FROM` on lie on pages of this size where the system gives them: a page of 4 KiB needs
-/// an entry of the translation cache of its own, which strided walks over large matrices run out of.
-const HUGE: usize = 2 << 20;
-const HUGE_FROM: usize = 4 << 20;
+/// Blocks from this size on come from the region, smaller ones from the classes below `OWN_BELOW`.
+const LARGE: usize = 256 << 10;
 /// The smallest block.
 const MIN: usize = 64;
 /// Size classes: four a power of two, from 64 bytes up.
 const CLASSES: usize = 4 * 42;
-
 /// A block of host memory; its contents are written through `ptr` by kernels that the scheduler has
 /// given exclusive use of it, and are read-only once its node is done.
 pub struct Memory {
@@ -33,8 +32,10 @@ pub struct Memory {
 }
 
 enum Owner {
-    /// From the pool, to which it returns.
+    /// From the pool's classes, to which it returns.
     Pool { class: usize },
+    /// From the pool's region.
+    Region { size: usize },
     /// Kept alive by somebody else's object and never written.
     Borrowed { _keeper: Box<dyn Any + Send + Sync> },
 }
@@ -60,27 +61,20 @@ fn class_of(bytes: usize) -> (usize, usize) {
     ((power - 6) * 4 + steps, (1 << power) + steps * quarter)
 }
 
+/// How large the blocks of a class are.
+fn size_of_class(class: usize) -> usize {
+    (1 << (class / 4 + 6)) + (class % 4) * (1 << (class / 4 + 4))
+}
+
 /// How a block of this size is asked from the system.
 fn request(size: usize) -> Layout {
-    let align = if size >= HUGE_FROM { HUGE } else { ALIGN };
-    // SAFETY: alignments are powers of two, and sizes are far below the address space.
-    unsafe { Layout::from_size_align_unchecked(size, align) }
+    // SAFETY: the alignment is a power of two, and sizes are far below the address space.
+    unsafe { Layout::from_size_align_unchecked(size, ALIGN) }
 }
-
-/// Asks for huge pages under a block; that it may not get them is no error.
-#[cfg(target_os = "linux")]
-fn advise_huge(block: NonNull<u8>, size: usize) {
-    if size >= HUGE_FROM {
-        // SAFETY: the range is a block of ours; the advice changes nothing that can be seen in it.
-        unsafe { libc::madvise(block.as_ptr().cast(), size, libc::MADV_HUGEPAGE) };
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn advise_huge(_: NonNull<u8>, _: usize) {}
 
 struct Pool {
     free: [Mutex<Vec<NonNull<u8>>>; CLASSES],
+    region: LazyLock<Mutex<Option<Region>>>,
     /// Bytes in all blocks, in those that tensors hold, and the most that these ever were.
     held: AtomicUsize,
     used: AtomicUsize,
@@ -94,17 +88,19 @@ unsafe impl Sync for Pool {}
 
 static POOL: Pool = Pool {
     free: [const { Mutex::new(Vec::new()) }; CLASSES],
+    // Twice what there may be, so that gaps between blocks leave room.
+    region: LazyLock::new(|| Mutex::new(limit().checked_mul(2).and_then(Region::reserve))),
     held: AtomicUsize::new(0),
     used: AtomicUsize::new(0),
     peak: AtomicUsize::new(0),
 };
 
-/// Blocks that a thread of a region has given back and will take first: a kernel's temporaries, which its own
-/// caches still hold. From another core's they would have to be fetched line by line, which for a product of 128³
+/// Blocks that a thread of a parallel region has given back and will take first: a kernel's temporaries, which its
+/// own caches still hold. From another core's they would have to be fetched line by line, which for a product of 128³
 /// costs as much as the product.
 struct Own([Cell<Option<(usize, NonNull<u8>)>>; 4]);
 
-/// Blocks of classes below this one (256 KiB) are kept.
+/// Blocks of classes below this one (256 KiB, as `LARGE`) are kept.
 const OWN_BELOW: usize = 4 * 12;
 
 thread_local! {
@@ -166,32 +162,48 @@ impl Memory {
             0..=0x3fff_ffff_ffff => class_of(len),
             _ => bail!(Memory, "{} do not fit any address space", Bytes(len)),
         };
+        if len >= LARGE && Memory::fits(len) {
+            let size = Region::size(len);
+            let taken = POOL.region.lock().as_mut().and_then(|region| region.take(size));
+            if let Some((ptr, cold)) = taken {
+                POOL.held.fetch_add(cold, Ordering::Relaxed);
+                Memory::count(size);
+                return Ok(Memory { ptr, len, owner: Owner::Region { size } });
+            }
+        }
         if let Some(ptr) = Own::take(class).or_else(|| POOL.free[class].lock().pop()) {
             Memory::count(size);
             return Ok(Memory { ptr, len, owner: Owner::Pool { class } });
         }
-        if POOL.held.load(Ordering::Relaxed) + size > limit() {
-            empty_cache();
+        if !Memory::fits(size) {
             let used = POOL.used.load(Ordering::Relaxed);
-            if used + size > limit() {
-                bail!(
-                    Memory,
-                    "{} wanted, {} in use by tensors, limit {}",
-                    Bytes(size),
-                    Bytes(used),
-                    Bytes(limit())
-                );
-            }
+            bail!(
+                Memory,
+                "{} wanted, {} in use by tensors, limit {}",
+                Bytes(size),
+                Bytes(used),
+                Bytes(limit())
+            );
         }
         // SAFETY: the size is at least 64.
         let block = unsafe { alloc(request(size)) };
         let Some(ptr) = NonNull::new(block) else {
             bail!(Memory, "{} wanted, and the system has none to give", Bytes(size));
         };
-        advise_huge(ptr, size);
         POOL.held.fetch_add(size, Ordering::Relaxed);
         Memory::count(size);
         Ok(Memory { ptr, len, owner: Owner::Pool { class } })
+    }
+
+    /// Whether so much more stays within the limit, if need be after what is kept for reuse was given back.
+    fn fits(size: usize) -> bool {
+        if POOL.held.load(Ordering::Relaxed) + size > limit() {
+            if POOL.used.load(Ordering::Relaxed) + size > limit() {
+                return false;
+            }
+            empty_cache();
+        }
+        true
     }
 
     fn count(size: usize) {
@@ -229,7 +241,7 @@ impl Memory {
     }
 
     pub fn is_ours(&self) -> bool {
-        matches!(self.owner, Owner::Pool { .. })
+        !matches!(self.owner, Owner::Borrowed { .. })
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -240,16 +252,25 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if let Owner::Pool { class } = self.owner {
-            let (_, size) = class_of(self.len);
-            let used = POOL.used.fetch_sub(size, Ordering::Relaxed) - size;
-            if Own::keep(class, self.ptr) {
-                return;
+        let (size, kept) = match self.owner {
+            Owner::Pool { class } => {
+                let kept = Own::keep(class, self.ptr);
+                if !kept {
+                    POOL.free[class].lock().push(self.ptr);
+                }
+                (size_of_class(class), kept)
             }
-            POOL.free[class].lock().push(self.ptr);
-            if POOL.held.load(Ordering::Relaxed).saturating_sub(used) > limit() / 4 {
-                empty_cache();
+            Owner::Region { size } => {
+                if let Some(region) = &mut *POOL.region.lock() {
+                    region.give(self.ptr, size);
+                }
+                (size, false)
             }
+            Owner::Borrowed { .. } => return,
+        };
+        let used = POOL.used.fetch_sub(size, Ordering::Relaxed) - size;
+        if !kept && POOL.held.load(Ordering::Relaxed).saturating_sub(used) > limit() / 4 {
+            empty_cache();
         }
     }
 }
@@ -259,13 +280,15 @@ pub fn empty_cache() {
     let _ = OWN.try_with(Own::give_back);
     for class in 0..CLASSES {
         let blocks = std::mem::take(&mut *POOL.free[class].lock());
-        let size = (1 << (class / 4 + 6)) + (class % 4) * (1 << (class / 4 + 4));
+        let size = size_of_class(class);
         POOL.held.fetch_sub(size * blocks.len(), Ordering::Relaxed);
         for block in blocks {
             // SAFETY: the block came from `alloc` with this layout and nobody refers to it.
             unsafe { dealloc(block.as_ptr(), request(size)) };
         }
     }
+    let given = POOL.region.lock().as_mut().map_or(0, Region::purge);
+    POOL.held.fetch_sub(given, Ordering::Relaxed);
 }
 
 /// Bytes that tensors hold, bytes kept for reuse, and the most that tensors ever held.
@@ -297,7 +320,7 @@ mod tests {
         for bytes in (0..5000).chain([1 << 20, (1 << 20) + 1, 3 << 30]) {
             let (class, size) = class_of(bytes);
             assert!(size >= bytes && size <= (bytes.max(MIN) * 5).div_ceil(4), "{bytes} -> {size}");
-            assert_eq!((1 << (class / 4 + 6)) + (class % 4) * (1 << (class / 4 + 4)), size, "{bytes}");
+            assert_eq!(size_of_class(class), size, "{bytes}");
         }
     }
 
@@ -306,7 +329,9 @@ mod tests {
         let first = Memory::alloc(1 << 22).unwrap();
         let ptr = first.ptr();
         drop(first);
-        assert_eq!(Memory::alloc((1 << 22) - 5).unwrap().ptr(), ptr);
+        // Other tests may come between.
+        let again = (0..1000).any(|_| Memory::alloc((1 << 22) - 5).unwrap().ptr() == ptr);
+        assert!(again);
     }
 
     #[test]

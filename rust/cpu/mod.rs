@@ -28,6 +28,7 @@ mod recurrent;
 mod reduce;
 #[cfg(test)]
 mod reference;
+mod region;
 mod scan;
 mod softmax;
 mod sort;

@@ -96,6 +96,9 @@ fn shifted(count: f64, shift: f64, sum: f64, squares: f64) -> State {
     State { count, mean, squares: squares - sum * (sum / count) }
 }
 
+/// Vectors that are added up one upon the other before their sum goes to float64.
+const PIECE: usize = 32;
+
 struct Rows<'a, T>(&'a [T], usize, &'a mut [State]);
 
 impl<T: StoredFloat> OnLanes for Rows<'_, T> {
@@ -118,28 +121,32 @@ where
     let count = row.len() as f64;
     let mean = <S::Elem as Real>::of(run::<Sum, S>(row).to_f64() / count);
     let shift = S::splat(mean);
-    // Several side by side: it hides the latency of an addition and keeps short what narrow vectors add up.
-    let [mut sums, mut squares] = [[Vector::<S>::of(0.0); DEPTH]; 2];
-    let (mut at, mut left) = (row.as_ptr(), row.len());
-    // SAFETY: never more than what is left is read.
-    unsafe {
-        while left >= DEPTH * S::WIDTH {
-            for (i, (sum, square)) in sums.iter_mut().zip(&mut squares).enumerate() {
-                let d = Vector(S::load(at.add(i * S::WIDTH))) - Vector(shift);
-                (*sum, *square) = (*sum + d, d.mul_add(d, *square));
+    let (mut sum, mut square) = (0.0, 0.0);
+    // In pieces, so that narrow vectors do not add up more numbers than wide ones.
+    for piece in row.chunks(PIECE * DEPTH * S::WIDTH) {
+        // Several side by side, which hides the latency of an addition.
+        let [mut sums, mut squares] = [[Vector::<S>::of(0.0); DEPTH]; 2];
+        let (mut at, mut left) = (piece.as_ptr(), piece.len());
+        // SAFETY: never more than what is left is read.
+        unsafe {
+            while left >= DEPTH * S::WIDTH {
+                for (i, (sum, square)) in sums.iter_mut().zip(&mut squares).enumerate() {
+                    let d = Vector(S::load(at.add(i * S::WIDTH))) - Vector(shift);
+                    (*sum, *square) = (*sum + d, d.mul_add(d, *square));
+                }
+                (at, left) = (at.add(DEPTH * S::WIDTH), left - DEPTH * S::WIDTH);
             }
-            (at, left) = (at.add(DEPTH * S::WIDTH), left - DEPTH * S::WIDTH);
+            while left > 0 {
+                let n = left.min(S::WIDTH);
+                let x = if n == S::WIDTH { Vector(S::load(at)) } else { load_part(at, n, shift) };
+                let d = x - Vector(shift);
+                (sums[0], squares[0]) = (sums[0] + d, d.mul_add(d, squares[0]));
+                (at, left) = (at.add(n), left - n);
+            }
         }
-        while left > 0 {
-            let n = left.min(S::WIDTH);
-            let x = if n == S::WIDTH { Vector(S::load(at)) } else { load_part(at, n, shift) };
-            let d = x - Vector(shift);
-            (sums[0], squares[0]) = (sums[0] + d, d.mul_add(d, squares[0]));
-            (at, left) = (at.add(n), left - n);
-        }
+        sum += across::<Sum, S>((sums[0] + sums[1]) + (sums[2] + sums[3])).to_f64();
+        square += across::<Sum, S>((squares[0] + squares[1]) + (squares[2] + squares[3])).to_f64();
     }
-    let sum = across::<Sum, S>((sums[0] + sums[1]) + (sums[2] + sums[3])).to_f64();
-    let square = across::<Sum, S>((squares[0] + squares[1]) + (squares[2] + squares[3])).to_f64();
     shifted(count, mean.to_f64(), sum, square)
 }
 

@@ -46,8 +46,21 @@ pub fn set_interrupted(check: Interrupted) {
 
 /// A node that this thread has claimed.
 pub(super) struct Claimed {
-    pub node: Arc<Node>,
+    /// Let go once it has run: a batch keeps no buffers that nobody will read.
+    node: Option<Arc<Node>>,
     pub work: Option<Work>,
+}
+
+impl Claimed {
+    pub fn node(&self) -> &Arc<Node> {
+        self.node.as_ref().expect("asked for before it has run")
+    }
+
+    fn finish(&mut self, result: Result<Buffers>) {
+        if let Some(node) = self.node.take() {
+            node.finish(result);
+        }
+    }
 }
 
 /// Elements of a single operation up to which nothing is won by a plan, by other threads, or by letting
@@ -82,7 +95,7 @@ pub fn realise(value: &Value) -> Result<()> {
     if let Some(work) = alone(&value.node) {
         // One node with nothing pending below it needs no plan.
         let task = alone_task(&value.node, &work);
-        let mut batch = [Claimed { node: value.node.clone(), work: Some(work) }];
+        let mut batch = [Claimed { node: Some(value.node.clone()), work: Some(work) }];
         return run_batch(&mut batch, std::slice::from_ref(&*task));
     }
     realise_all(std::slice::from_ref(value))
@@ -170,7 +183,7 @@ pub(super) fn claim(roots: Vec<Arc<Node>>) -> Vec<Claimed> {
         let work = node.work.lock().take();
         if work.is_some() {
             node.mark.store(batch << 32 | claimed.len() as u64, Ordering::Relaxed);
-            claimed.push(Claimed { node, work });
+            claimed.push(Claimed { node: Some(node), work });
         }
     }
     claimed
@@ -203,7 +216,7 @@ pub(super) fn describe(batch: &[Claimed]) -> Vec<Item> {
                 };
                 // The mark of a node outside is stale and may point anywhere, so the node itself decides.
                 let index = (node.mark.load(Ordering::Relaxed) & 0xffff_ffff) as usize;
-                match batch.get(index).filter(|c| Arc::ptr_eq(&c.node, node)) {
+                match batch.get(index).filter(|c| Arc::ptr_eq(c.node(), node)) {
                     Some(_) => {
                         inside[index] += 1;
                         Source::Inside { place, node: index as u32, whole: operand.is_whole() }
@@ -212,10 +225,10 @@ pub(super) fn describe(batch: &[Claimed]) -> Vec<Item> {
                 }
             })
             .collect();
-        let kind = kind_of(work, &claimed.node.outputs);
+        let kind = kind_of(work, &claimed.node().outputs);
         let shape = match kind {
             Kind::Mapped { .. } => &work.operands[0].layout.shape,
-            _ => &claimed.node.outputs[0].shape,
+            _ => &claimed.node().outputs[0].shape,
         };
         // Neighbours mostly share their shape, so the search from the end is short.
         let space = match shapes.iter().rposition(|s| *s == shape) {
@@ -228,7 +241,7 @@ pub(super) fn describe(batch: &[Claimed]) -> Vec<Item> {
         items.push(Item { kind, sources, space: space as u32, visible: false });
     }
     for (item, (claimed, inside)) in items.iter_mut().zip(batch.iter().zip(inside)) {
-        item.visible = Arc::strong_count(&claimed.node) > inside;
+        item.visible = Arc::strong_count(claimed.node()) > inside;
     }
     items
 }
@@ -298,8 +311,10 @@ fn run_batch(batch: &mut [Claimed], tasks: &[Task]) -> Result<()> {
         if n > 0 && asked.elapsed() > PATIENCE {
             asked = Instant::now();
             if INTERRUPTED.get().is_some_and(|interrupted| interrupted()) {
-                for claimed in batch.iter_mut().filter(|claimed| !claimed.node.is_done()) {
-                    *claimed.node.work.lock() = claimed.work.take();
+                for claimed in batch {
+                    if let Some(node) = &claimed.node {
+                        *node.work.lock() = claimed.work.take();
+                    }
                 }
                 return Err(Error::Interrupted);
             }
@@ -344,20 +359,20 @@ fn run_task(batch: &mut [Claimed], task: &Task) {
     let outputs: SmallVec<[usize; 2]> = outputs;
     // A kernel of several outputs is one node; a chain of several outputs is several nodes.
     let specs: Specs = match &outputs[..] {
-        [one] => batch[*one].node.outputs.clone(),
-        many => many.iter().map(|&i| batch[i].node.outputs[0].clone()).collect(),
+        [one] => batch[*one].node().outputs.clone(),
+        many => many.iter().map(|&i| batch[i].node().outputs[0].clone()).collect(),
     };
-    let device = batch[outputs[0]].node.device;
+    let device = batch[outputs[0]].node().device;
     let result = attempt(device, &kernel, &operands, &specs, line.as_ref())
         .map_err(|error| located(error, line.as_deref()));
     match (&outputs[..], result) {
-        ([one], result) => batch[*one].node.finish(result),
+        ([one], result) => batch[*one].finish(result),
         (many, Ok(buffers)) => {
             for (&i, buffer) in many.iter().zip(buffers) {
-                batch[i].node.finish(Ok(Buffers::from_elem(buffer, 1)));
+                batch[i].finish(Ok(Buffers::from_elem(buffer, 1)));
             }
         }
-        (many, Err(error)) => many.iter().for_each(|&i| batch[i].node.finish(Err(error.clone()))),
+        (many, Err(error)) => many.iter().for_each(|&i| batch[i].finish(Err(error.clone()))),
     }
 }
 

@@ -70,7 +70,7 @@ impl Trace {
             };
             // The chain writes its outputs in an order of its own.
             let place = |t: &Tensor| {
-                let node = batch.iter().position(|c| Arc::ptr_eq(&c.node, &t.value().node))?;
+                let node = batch.iter().position(|c| Arc::ptr_eq(c.node(), &t.value().node))?;
                 let at = chain.outputs.iter().position(|&output| output == node)?;
                 t.operand().is_whole().then_some(at)
             };
@@ -92,7 +92,8 @@ impl Trace {
         let found = trace();
         // Whoever still holds a value of the stand-ins may ask for it.
         for claimed in &mut batch {
-            *claimed.node.work.lock() = claimed.work.take();
+            let work = claimed.work.take();
+            *claimed.node().work.lock() = work;
         }
         found
     }

@@ -60,9 +60,9 @@ class GPTConfig:
 class KVCache:
     """The keys and values of the tokens that a `GPT` has seen, so that it need not see them again.
 
-    Each call of the model with it adds those of the tokens of the call. They are written into memory that the first
-    call sets aside for as many tokens as the model sees at most, so that a token costs the same however many there
-    are.
+    Each call of the model with it adds those of the tokens of the call. They are written into memory that the
+    first call sets aside for as many tokens as the model sees at most, so that a token costs the same
+    however many there are.
 
     Args:
         num_layers: the number of the model's blocks.
@@ -133,9 +133,7 @@ class KVCache:
         memory = self._memory[layer]
         if memory is not None and start and memory[0].shape[0] != key.shape[0]:
             held = memory[0].shape[0]
-            raise ShapeError(
-                f"KVCache: it holds a batch of {held}, which cannot go on with {key.shape[0]}"
-            )
+            raise ShapeError(f"KVCache: it holds a batch of {held}, which cannot go on with {key.shape[0]}")
         if memory is None or not start or memory[0].shape[2] < end:
             memory = self._grown(memory, start, end, key, value)
             self._memory[layer] = memory

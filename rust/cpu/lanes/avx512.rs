@@ -30,6 +30,8 @@ macro_rules! lanes {
             type Mask = $mask;
             type Double = __m512d;
             const WIDTH: usize = $width;
+            const SPLITS_ALL: bool = true;
+            const SCALES: bool = true;
 
             $(#[inline(always)]
             fn $name($($args)*) $(-> $result)? {
@@ -54,6 +56,8 @@ lanes! { __m512, f32, __mmask16, 16;
     fn mul(self, other: Self) -> Self { _mm512_mul_ps(self, other) }
     fn div(self, other: Self) -> Self { _mm512_div_ps(self, other) }
     fn mul_add(self, b: Self, c: Self) -> Self { _mm512_fmadd_ps(self, b, c) }
+    // A division keeps its unit busy for sixteen cycles.
+    fn reciprocal(self) -> Self { _mm512_rcp14_ps(self) }
     fn sqrt(self) -> Self { _mm512_sqrt_ps(self) }
     fn max(self, other: Self) -> Self { _mm512_max_ps(self, other) }
     fn min(self, other: Self) -> Self { _mm512_min_ps(self, other) }
@@ -89,7 +93,7 @@ lanes! { __m512, f32, __mmask16, 16;
     fn any(mask: Self::Mask) -> bool { mask != 0 }
     fn scale(self, n: Self) -> Self { _mm512_scalef_ps(self, n) }
     fn split(self) -> (Self, Self) {{
-        let m = _mm512_getmant_ps::<_MM_MANT_NORM_P75_1P5, _MM_MANT_SIGN_ZERO>(self);
+        let m = _mm512_getmant_ps::<_MM_MANT_NORM_P75_1P5, _MM_MANT_SIGN_NAN>(self);
         let e = _mm512_getexp_ps(self);
         (m, _mm512_mask_add_ps(e, m.lt(Self::splat(1.0)), e, Self::splat(1.0)))
     }};
@@ -138,7 +142,7 @@ lanes! { __m512d, f64, __mmask8, 8;
     fn any(mask: Self::Mask) -> bool { mask != 0 }
     fn scale(self, n: Self) -> Self { _mm512_scalef_pd(self, n) }
     fn split(self) -> (Self, Self) {{
-        let m = _mm512_getmant_pd::<_MM_MANT_NORM_P75_1P5, _MM_MANT_SIGN_ZERO>(self);
+        let m = _mm512_getmant_pd::<_MM_MANT_NORM_P75_1P5, _MM_MANT_SIGN_NAN>(self);
         let e = _mm512_getexp_pd(self);
         (m, _mm512_mask_add_pd(e, m.lt(Self::splat(1.0)), e, Self::splat(1.0)))
     }};

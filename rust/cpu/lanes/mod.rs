@@ -105,6 +105,10 @@ pub trait Lanes: Copy {
     /// Two of these hold the lanes as float64.
     type Double: Lanes<Elem = f64>;
     const WIDTH: usize;
+    /// Whether `split` takes all numbers: exponents of 0 and ∞ are −∞ and ∞, and parts of what is NaN or below 0 are NaN.
+    const SPLITS_ALL: bool = false;
+    /// Whether `scale` is one instruction.
+    const SCALES: bool = false;
 
     fn splat(x: Self::Elem) -> Self;
     /// # Safety
@@ -147,6 +151,11 @@ pub trait Lanes: Copy {
     #[inline(always)]
     fn fused(self, b: Self, c: Self) -> Self {
         self.mul_add(b, c)
+    }
+    /// `1 / self` to half its digits at least, for numbers between 2⁻¹⁰⁰ and 2¹⁰⁰.
+    #[inline(always)]
+    fn reciprocal(self) -> Self {
+        Vector::<Self>::of(1.0).0.div(self)
     }
     fn sqrt(self) -> Self;
     /// The larger; `other` if `other` is NaN.
@@ -203,20 +212,24 @@ pub trait Lanes: Copy {
     /// Mantissa m in [¾, 3/2) and exponent e of a positive finite number `m · 2ᵉ`.
     #[inline(always)]
     fn split(self) -> (Self, Self) {
-        let bits = Self::Elem::FRACTION_BITS;
         // Subnormals become normal by a factor that is taken off the exponent again.
         let small = self.lt(Vector::<Self>::of(Self::Elem::TINY).0);
         let x = Self::select(small, self.mul(Vector::<Self>::of(1.0 / Self::Elem::TINY).0), self);
-        let bias = Self::select(
-            small,
-            Vector::<Self>::of(Self::Elem::BIAS * 2.0 - 1.0).0,
-            Vector::<Self>::of(Self::Elem::BIAS).0,
-        );
+        let (m, e) = x.split_normal();
+        let excess = Vector::<Self>::of(Self::Elem::BIAS - 1.0).0;
+        (m, e.sub(Self::select(small, excess, Vector::<Self>::of(0.0).0)))
+    }
+
+    /// `split` of a normal number.
+    #[inline(always)]
+    fn split_normal(self) -> (Self, Self) {
+        let bits = Self::Elem::FRACTION_BITS;
         // Half a fraction lies between the patterns of ¾ and 1: adding it moves the step between two
         // exponents from 1 to ¾.
-        let moved = x.add_bits(Vector::<Self>::of_bits(1 << (bits - 1)).0);
+        let moved = self.add_bits(Vector::<Self>::of_bits(1 << (bits - 1)).0);
         let magic = Vector::<Self>::of(Self::Elem::MAGIC).0;
-        let e = moved.shr(bits).add_bits(magic).sub(magic).sub(bias);
+        let biased = Vector::<Self>::of(Self::Elem::MAGIC + Self::Elem::BIAS).0;
+        let e = moved.shr(bits).add_bits(magic).sub(biased);
         let m = moved.and(Vector::<Self>::of_bits((1 << bits) - 1).0).add_bits(Vector::<Self>::of(0.75).0);
         (m, e)
     }

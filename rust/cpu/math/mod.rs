@@ -57,6 +57,12 @@ fn log_of_special<S: Lanes>(x: Vector<S>, log: Vector<S>) -> Vector<S> {
     Vector::select(x.eq(Vector::of(0.0)), Vector::of(f64::NEG_INFINITY), log)
 }
 
+/// The same for a logarithm made of [`Lanes::split`]'s parts, which tell of these cases where they are whole.
+#[inline(always)]
+fn log_of_parts<S: Lanes>(x: Vector<S>, log: Vector<S>) -> Vector<S> {
+    if S::SPLITS_ALL { log } else { log_of_special(x, log) }
+}
+
 /// Replaces the lanes of `result` whose argument is larger than `bound` in size by `f` of the argument.
 #[inline(always)]
 fn large<S: Lanes>(x: Vector<S>, bound: f64, result: Vector<S>, f: fn(f64) -> f64) -> Vector<S> {

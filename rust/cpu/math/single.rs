@@ -1,9 +1,9 @@
 //! The functions of float32.
 //!
-//! Largest errors over all 2³² arguments against float64: see the table at the end of each doc line.
+//! All are within 2 ulp; `tests` has the bounds.
 
-use super::{Elementary, large, log_of_special, polynomial};
-use crate::cpu::lanes::{Lanes, Vector};
+use super::{Elementary, large, log_of_parts, log_of_special, polynomial};
+use crate::cpu::lanes::{Lanes, Real, Vector};
 use crate::ir::value::{Float, Number};
 use std::f64::consts::{FRAC_2_PI, LN_2, LOG2_E, LOG10_E};
 
@@ -37,13 +37,17 @@ fn exp_near_zero<S: Lanes<Elem = f32>>(r: Vector<S>) -> Vector<S> {
     (r * r).mul_add(q, r)
 }
 
-/// `exp(x)` for x that does not overflow, by a shorter way where a last digit does not count.
+/// `2ⁿ (exp(r) − 1) + (2ⁿ − 1)`, which is `exp(x) − 1`, for `|x| ≤ 20`: a shorter way where a last digit of x does not
+/// count.
 #[inline(always)]
-fn exp_roughly<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
-    let n = (x * LOG2_E).round();
+fn expm1_shortly<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
+    let rounded = x.mul_add(Vector::of(LOG2_E), Vector::of(f32::MAGIC));
+    let n = rounded - f32::MAGIC;
     let r = n.mul_add(Vector::of(-LN_2), x);
-    let p = polynomial!(r; 1.0, 1.0, 0.499999981431, 0.166665431769, 0.0416672020628, 0.0083665804867, 0.00138824933655);
-    p.scale(n)
+    let q =
+        polynomial!(r; 0.499999981527, 0.166665435537, 0.0416672000804, 0.00836652967322, 0.00138825261919);
+    let power = Vector(rounded.0.shl(23).add_bits(Vector::<S>::of(1.0).0));
+    (r * r).mul_add(q, r).mul_add(power, power - 1.0)
 }
 
 /// `exp(x) − 1` for x that neither overflows nor is far below −1. With t = exp(r) − 1,
@@ -55,11 +59,28 @@ fn expm1_parts<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
     (t + one_less).scale(n)
 }
 
-/// `(e, f, g)` with `x = 2ᵉ (1 + f)`, `−¼ ≤ f < ½` and `log(1 + f) = f + g`:
+/// `(2ⁿ as a pattern to be added, n, exp(x) / 2ⁿ)`, the pattern in the bits of the exponent.
+#[inline(always)]
+fn exp_apart<S: Lanes<Elem = f32>>(x: Vector<S>) -> (Vector<S>, Vector<S>, Vector<S>) {
+    let q = x.mul_add(Vector::of(LOG2_E), Vector::of(f32::MAGIC));
+    let n = q - f32::MAGIC;
+    let r = n.mul_add(Vector::of(-LN_2_HIGH), x);
+    let r = n.mul_add(Vector::of(-LN_2_LOW), r);
+    (Vector(q.0.shl(23)), n, exp_near_zero(r) + 1.0)
+}
+
+/// `log(2ᵉ m)`.
+#[inline(always)]
+fn natural<S: Lanes<Elem = f32>>(m_and_e: (S, S)) -> Vector<S> {
+    let (e, f, g) = log_parts(m_and_e);
+    let low = e.mul_add(Vector::of(LN_2_LOW), g);
+    e.mul_add(Vector::of(LN_2_HIGH), f + low)
+}
+
+/// `(e, f, g)` with `2ᵉ m = 2ᵉ (1 + f)`, `−¼ ≤ f < ½` and `log(1 + f) = f + g`:
 /// `g = −½ f² + f³ P(f)`.
 #[inline(always)]
-fn log_parts<S: Lanes<Elem = f32>>(x: Vector<S>) -> (Vector<S>, Vector<S>, Vector<S>) {
-    let (m, e) = x.0.split();
+fn log_parts<S: Lanes<Elem = f32>>((m, e): (S, S)) -> (Vector<S>, Vector<S>, Vector<S>) {
     let f = Vector(m) - 1.0;
     let p = polynomial!(f; 0.333333398542, -0.250001656374, 0.199996064458, -0.166552807453, 0.142761616107,
         -0.127278628923, 0.117015741363, -0.0911773566139, 0.0376807628574);
@@ -108,10 +129,19 @@ fn power<D: Lanes<Elem = f64>>(x: Vector<D>, y: Vector<D>) -> Vector<D> {
 }
 
 impl Elementary for f32 {
+    /// Where scaling is not an instruction and all results are normal numbers, exponents are added as patterns.
     #[inline(always)]
     fn exp<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
-        let (n, t) = exp_parts(x.clamp(-105.0, 90.0));
-        (t + 1.0).scale(n)
+        if S::WIDTH == 1 || S::SCALES {
+            let (n, t) = exp_parts(x.clamp(-105.0, 90.0));
+            return (t + 1.0).scale(n);
+        }
+        if !S::any(S::not(x.abs().le(Vector::of(87.0)))) {
+            let (power, _, y) = exp_apart(x);
+            return Vector(y.0.add_bits(power.0));
+        }
+        let (_, n, y) = exp_apart(x.clamp(-105.0, 90.0));
+        y.scale(n)
     }
 
     #[inline(always)]
@@ -126,24 +156,27 @@ impl Elementary for f32 {
         expm1_parts(x.clamp(-20.0, 90.0)).with_sign(x)
     }
 
+    /// Where all lanes are normal numbers, which costs a look, nothing else is asked of them.
     #[inline(always)]
     fn log<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
-        let (e, f, g) = log_parts(x);
-        let low = e.mul_add(Vector::of(LN_2_LOW), g);
-        log_of_special(x, e.mul_add(Vector::of(LN_2_HIGH), f + low))
+        let normal = S::both(Vector::of(f32::TINY).le(x), x.lt(Vector::of(f64::INFINITY)));
+        if S::WIDTH > 1 && !S::SPLITS_ALL && !S::any(S::not(normal)) {
+            return natural(x.0.split_normal());
+        }
+        log_of_parts(x, natural(x.0.split()))
     }
 
     #[inline(always)]
     fn log2<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
-        let (e, f, g) = log_parts(x);
-        log_of_special(x, (f + g).mul_add(Vector::of(LOG2_E), e))
+        let (e, f, g) = log_parts(x.0.split());
+        log_of_parts(x, (f + g).mul_add(Vector::of(LOG2_E), e))
     }
 
     #[inline(always)]
     fn log10<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
-        let (e, f, g) = log_parts(x);
+        let (e, f, g) = log_parts(x.0.split());
         let low = (f + g).mul_add(Vector::of(LOG10_E), e * LOG10_2_LOW);
-        log_of_special(x, e.mul_add(Vector::of(LOG10_2_HIGH), low))
+        log_of_parts(x, e.mul_add(Vector::of(LOG10_2_HIGH), low))
     }
 
     /// The logarithm of `u = 1 + x` as rounded, and what rounding lost: `log(u + c) ≈ log(u) + c/u`.
@@ -152,7 +185,7 @@ impl Elementary for f32 {
         let u = x + 1.0;
         let rounded = u - x;
         let lost = (x - (u - rounded)) + (1.0 - rounded);
-        let (e, f, g) = log_parts(u);
+        let (e, f, g) = log_parts(u.0.split());
         let low = e.mul_add(Vector::of(LN_2_LOW), g) + lost / u;
         let log = e.mul_add(Vector::of(LN_2_HIGH), f + low);
         log_of_special(u, log).with_sign(x)
@@ -178,31 +211,28 @@ impl Elementary for f32 {
         Vector::select(x.eq(Vector::of(0.0)), x, y)
     }
 
-    /// `x + x³ P(x²)` near zero, `1 − 2 / (exp(2 |x|) + 1)` elsewhere.
+    /// `t / (t + 2)` with `t = exp(2 |x|) − 1`. A first quotient q is corrected by its remainder `(t − 2 q) − q t`, in
+    /// which the rounding of the divisor does not count; that doubles its digits. From 10 on it is 1.
     #[inline(always)]
     fn tanh<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
-        let size = x.abs();
-        let z = x * x;
-        let p = polynomial!(z; -0.333332811893, 0.133314204669, -0.053737803815, 0.020632562229, -0.00569739928476);
-        let near = (size * z).mul_add(p, size);
-        let far = 1.0 - 2.0 / (exp_roughly((size * 2.0).at_most(20.0)) + 1.0);
-        Vector::select(size.lt(Vector::of(0.625)), near, far).with_sign(x)
+        let size = x.abs().at_most(10.0);
+        let t = expm1_shortly(size + size);
+        let inverse = Vector((t + 2.0).0.reciprocal());
+        let q = t * inverse;
+        let rest = (-q).fused(t, q.fused(Vector::of(-2.0), t));
+        rest.mul_add(inverse, q).with_sign(x)
     }
 
-    /// `x + x P(x²)` near zero, `1 − exp(Q(|x|))` elsewhere.
+    /// `1 − exp(log(1 − erf))`, whose logarithm is `−a − a P(a)` for `a = |x|`; beyond 4 nothing is left of it.
     #[inline(always)]
     fn erf<S: Lanes<Elem = f32>>(x: Vector<S>) -> Vector<S> {
-        let size = x.abs();
-        let z = x * x;
-        let p = polynomial!(z; 0.12837916658, -0.376126331884, 0.112836871866, -0.0268589413673, 0.00519990630309,
-            -0.00081300086049, 8.31675883747e-5);
-        let near = size.mul_add(p, size);
-        let a = size.at_most(4.0);
-        let q = polynomial!(a; 0.000169205312082, -1.12948840741, -0.633400848685, -0.108220386683, 0.0250806183994,
-            -0.00415625573906, 0.00043139376255, -2.08286384012e-5);
-        let far = 1.0 - exp_roughly(q);
-        Vector::select(size.lt(Vector::of(0.92)), near, far).with_sign(x)
+        let a = x.abs().at_most(4.0);
+        let p = polynomial!(a; 0.128379172003549, 0.636619371503481, 0.102777909756904, -0.0191533254381962,
+            -0.000159951937037420, 0.00166661198959, -0.00063262168050416, 0.000117583722858097,
+            -9.25009042778174e-6);
+        (0.0 - expm1_shortly(-a.mul_add(p, a))).with_sign(x)
     }
+
     /// `exp2(y log2 |x|)` in float64, whose digits suffice for any exponent; then the sign, and the
     /// cases that C99 sets apart.
     #[inline(always)]

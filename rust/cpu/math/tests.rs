@@ -134,8 +134,8 @@ functions! {
     sin f64::sin, 1.6, 2.5;
     cos f64::cos, 1.6, 2.5;
     tan f64::tan, 4.0, 5.0;
-    tanh f64::tanh, 1.5, 3.0;
-    erf libm::erf, 1.5, 1.0;
+    tanh f64::tanh, 1.8, 3.0;
+    erf libm::erf, 2.0, 1.0;
     erfc libm::erfc, 0.51, 1.0;
     sqrt f64::sqrt, 0.5, 0.5;
     sinh f64::sinh, 4.0, 5.0;

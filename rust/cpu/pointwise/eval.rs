@@ -213,6 +213,11 @@ impl<'a> Evaluator<'a> {
     const ROWS: usize = 16;
     const PART: usize = 128;
 
+    /// From so many elements on an operand hardly lies in any cache. Where it is read and nothing else is
+    /// done, its lines are asked for two blocks ahead; steps between would make the lines leave before they are used.
+    const FAR: usize = 1 << 23;
+    const AHEAD: usize = 2 * Self::BLOCK;
+
     /// How many elements a thread should take at a time: fewer, the more there is to do to each.
     pub(super) fn grain(&self) -> usize {
         match self.crosswise {
@@ -272,7 +277,12 @@ impl<'a> Evaluator<'a> {
         for (i, Operand { view, how }) in self.operands.iter().enumerate() {
             match how {
                 How::Whole => {
-                    scratch.table[i] = view.first().wrapping_add(start * view.dtype.size()).cast_mut()
+                    let size = view.dtype.size();
+                    let at = view.first().wrapping_add(start * size);
+                    if self.count >= Self::FAR && self.plan.steps.is_empty() {
+                        fetch(at.wrapping_add(Self::AHEAD * size), len * size);
+                    }
+                    scratch.table[i] = at.cast_mut();
                 }
                 How::Single => {}
                 How::Repeated(period) => {
@@ -292,6 +302,19 @@ impl<'a> Evaluator<'a> {
             unsafe { (instr.run)(&args, scratch.table[instr.to as usize], len) };
         }
     }
+}
+
+/// Asks for the lines of a stretch of memory, which need not be there.
+#[inline(always)]
+fn fetch(at: *const u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..len).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint, which any address may be given to.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, len);
 }
 
 /// The set of outputs whose memory meets that of the view.
