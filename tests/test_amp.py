@@ -107,6 +107,14 @@ def test_values_are_those_of_float32_rounded(name: str) -> None:
     np.testing.assert_allclose(got.float().numpy(), want.numpy(), rtol=2e-2, atol=1e-2)
 
 
+def test_rms_norm_keeps_away_from_zero_as_far_as_its_dtype() -> None:
+    x = ox.full((1, 4), 0.01).bfloat16()
+    apart = F.rms_norm(x, (4,))
+    with region(ox.bfloat16):
+        assert F.rms_norm(x, (4,)).tolist() == F.rms_norm(x.float(), (4,)).tolist()
+    assert apart.tolist()[0][0] < 0.2  # of bfloat16 1e-4 is little beside 2^-7
+
+
 def test_other_operations_take_what_comes() -> None:
     x, h = ox.ones(2, 3), ox.ones(2, 3).bfloat16()
     with region():

@@ -81,6 +81,17 @@ impl DType {
         DType::ALL.iter().copied().find(|d| d.name() == name)
     }
 
+    /// From 1 to the next number that the dtype has.
+    pub fn epsilon(self) -> f64 {
+        match self {
+            DType::F16 => half::f16::EPSILON.to_f64(),
+            DType::BF16 => half::bf16::EPSILON.to_f64(),
+            DType::F32 => f32::EPSILON.into(),
+            DType::F64 => f64::EPSILON,
+            _ => 1.0,
+        }
+    }
+
     pub const fn is_float(self) -> bool {
         matches!(self.kind(), Kind::Float)
     }

@@ -371,10 +371,17 @@ pub fn layer_norm(
     Normalize { x: full, weight, bias, axes, eps, centred: true }.value(OP, x)
 }
 
-/// `x / √(mean(x²) + eps)` over the last axes, of sizes `normalized` (Zhang and Sennrich, 2019).
-pub fn rms_norm(x: &Tensor, normalized: &[usize], weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
+/// `x / √(mean(x²) + eps)` over the last axes, of sizes `normalized` (Zhang and Sennrich, 2019). Without `eps`: the
+/// spacing of numbers at 1 in the dtype that it is computed in.
+pub fn rms_norm(
+    x: &Tensor,
+    normalized: &[usize],
+    weight: Option<&Tensor>,
+    eps: Option<f64>,
+) -> Result<Tensor> {
     const OP: &str = "rms_norm";
     let x = &autocast::one(OP, x)?;
+    let eps = eps.unwrap_or_else(|| x.dtype().epsilon());
     let axes = last_axes(OP, x, normalized)?;
     let full = wide(OP, x)?;
     let weight = parameter(OP, "weight", weight, &full, normalized, &Shape::new(normalized))?;

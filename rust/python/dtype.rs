@@ -106,17 +106,14 @@ impl finfo {
     #[new]
     fn __new__(py: Python<'_>, dtype: &Bound<'_, PyAny>) -> PyResult<finfo> {
         let dtype = of_tensor_or_dtype(dtype)?;
-        let (eps, max, normal) = match dtype {
-            DType::F16 => {
-                (half::f16::EPSILON.to_f64(), half::f16::MAX.to_f64(), half::f16::MIN_POSITIVE.to_f64())
-            }
-            DType::BF16 => {
-                (half::bf16::EPSILON.to_f64(), half::bf16::MAX.to_f64(), half::bf16::MIN_POSITIVE.to_f64())
-            }
-            DType::F32 => (f32::EPSILON as f64, f32::MAX as f64, f32::MIN_POSITIVE as f64),
-            DType::F64 => (f64::EPSILON, f64::MAX, f64::MIN_POSITIVE),
+        let (max, normal) = match dtype {
+            DType::F16 => (half::f16::MAX.to_f64(), half::f16::MIN_POSITIVE.to_f64()),
+            DType::BF16 => (half::bf16::MAX.to_f64(), half::bf16::MIN_POSITIVE.to_f64()),
+            DType::F32 => (f32::MAX as f64, f32::MIN_POSITIVE as f64),
+            DType::F64 => (f64::MAX, f64::MIN_POSITIVE),
             other => return Err(PyTypeError::new_err(format!("finfo: {other} is no floating-point dtype"))),
         };
+        let eps = dtype.epsilon();
         let dtype_object = object(py, dtype);
         let bits = 8 * dtype.size();
         Ok(finfo { bits, eps, max, min: -max, smallest_normal: normal, tiny: normal, dtype: dtype_object })

@@ -327,8 +327,8 @@ fn layer_norm(
 
 /// The last axes divided by their root mean square, then scaled (Zhang and Sennrich, 2019).
 #[pyfunction]
-#[pyo3(signature = (x, normalized_shape, weight=None, eps=1e-6))]
-fn rms_norm(x: T<'_, '_>, normalized_shape: &Bound<'_, PyAny>, weight: Opt<'_, '_>, eps: f64) -> Out {
+#[pyo3(signature = (x, normalized_shape, weight=None, eps=None))]
+fn rms_norm(x: T<'_, '_>, normalized_shape: &Bound<'_, PyAny>, weight: Opt<'_, '_>, eps: Option<f64>) -> Out {
     let shape = shape_list("rms_norm", normalized_shape)?;
     out(norm::rms_norm(&value(x), &shape, maybe(weight).as_ref(), eps))
 }

@@ -56,13 +56,13 @@ fn normalizations() {
             r.iter().map(move |x| x / scale).collect::<Vec<_>>()
         })
         .collect();
-    assert_is(&norm::rms_norm(&x, &[3], None, 0.1).unwrap(), &[2, 4, 3], &want);
+    assert_is(&norm::rms_norm(&x, &[3], None, Some(0.1)).unwrap(), &[2, 4, 3], &want);
     let (w, b) = (noise(&[3], 2), noise(&[3], 3));
     let small = noise(&[2, 2, 3], 4);
     check(&[small.clone(), w.clone(), b], |t| {
         norm::layer_norm(&t[0], &[3], Some(&t[1]), Some(&t[2]), 1e-2).unwrap()
     });
-    check(&[small.clone(), w], |t| norm::rms_norm(&t[0], &[3], Some(&t[1]), 1e-2).unwrap());
+    check(&[small.clone(), w], |t| norm::rms_norm(&t[0], &[3], Some(&t[1]), Some(1e-2)).unwrap());
     let (w, b) = (noise(&[2], 2), noise(&[2], 3));
     check(&[small.clone(), w.clone(), b.clone()], |t| {
         norm::group_norm(&t[0], 1, Some(&t[1]), Some(&t[2]), 1e-2).unwrap()
@@ -77,7 +77,9 @@ fn normalizations() {
     // Other choices of what has a gradient.
     check(std::slice::from_ref(&x), |t| norm::layer_norm(&t[0], &[4, 3], None, None, 1e-2).unwrap());
     check(&[noise(&[4, 3], 2)], |w| norm::layer_norm(&x, &[4, 3], Some(&w[0]), None, 1e-2).unwrap());
-    check(&[x.clone(), noise(&[4, 3], 2)], |t| norm::rms_norm(&t[0], &[4, 3], Some(&t[1]), 1e-2).unwrap());
+    check(&[x.clone(), noise(&[4, 3], 2)], |t| {
+        norm::rms_norm(&t[0], &[4, 3], Some(&t[1]), Some(1e-2)).unwrap()
+    });
     check(&[noise(&[4], 2)], |b| norm::group_norm(&x, 4, None, Some(&b[0]), 1e-2).unwrap());
     check(&[x.clone(), noise(&[4], 2)], |t| norm::group_norm(&t[0], 2, Some(&t[1]), None, 1e-2).unwrap());
     check(&[x.clone(), noise(&[4], 2)], |t| {

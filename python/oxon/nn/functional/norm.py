@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..._core import ShapeError, finfo, group_norm, layer_norm
+from ..._core import ShapeError, group_norm, layer_norm
 from ..._core import batch_norm as _batch_norm
 from ..._core import batch_norm_train as _batch_norm_train
 from ..._core import rms_norm as _rms_norm
@@ -115,9 +115,10 @@ def rms_norm(
         x: `(*, *normalized_shape)`.
         normalized_shape: the sizes of those axes.
         weight: `normalized_shape` or None.
-        eps: None for the spacing of numbers at 1 in x's dtype.
+        eps: None for the spacing of numbers at 1 in the dtype that it is computed in: x's, or under autocast
+            float32.
     """
-    return _rms_norm(x, normalized_shape, weight, finfo(x.dtype).eps if eps is None else eps)
+    return _rms_norm(x, normalized_shape, weight, eps)
 
 
 def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
