@@ -341,7 +341,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "rms_norm": [
         Case(
-            lambda x, w: ox.rms_norm(x, 4, w),
+            lambda x, w: ox.rms_norm(x, 4, w, 1e-6),
             lambda x, w: x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6) * w,
             ((3, 4), (4,)),
         )

@@ -316,13 +316,13 @@ impl Pool {
     fn take_chunks(&self, crew: &Crew, index: usize, f: &(dyn Fn(usize) + Sync), chunks: Even) {
         let run = AssertUnwindSafe(|| {
             for of in (index..chunks.parts).chain(0..index) {
-                let end = chunks.part(of).end;
-                loop {
-                    let chunk = crew.next[of].0.fetch_add(1, Relaxed);
-                    if chunk >= end {
-                        break;
+                let (next, end) = (&crew.next[of].0, chunks.part(of).end);
+                // Looking costs less than taking where there is nothing left.
+                while next.load(Relaxed) < end {
+                    let chunk = next.fetch_add(1, Relaxed);
+                    if chunk < end {
+                        f(chunk);
                     }
-                    f(chunk);
                 }
             }
         });
