@@ -52,8 +52,8 @@ def measure(tasks: dict[str, Task], rounds: int) -> dict[str, Any]:
         names = list(tasks)
         for name in names[r % len(names) :] + names[: r % len(names)]:
             settle()
-            # As long as the round itself: a system that woke two threads on one processor needs milliseconds to
-            # see it, which cost PyTorch half of its rounds.
+            # As long as the round itself: a system that woke two threads on one processor needs milliseconds
+            # to see it, which cost PyTorch half of its rounds.
             once(tasks[name], repeats[name])
             times[name].append(once(tasks[name], repeats[name]))
     out: dict[str, Any] = {"oxon": statistics.median(times["oxon"])}
